@@ -1,0 +1,139 @@
+# airgap: the build, the tests, the demo. `make` lists the targets.
+# Needs Debian 12 or later, Go (the version in go.mod), and root for what `deps` installs.
+
+SHELL         := /bin/bash
+.SHELLFLAGS   := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+HOST_ARCH  := $(shell dpkg --print-architecture)
+ARCH       ?= $(HOST_ARCH)
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.0.0-unversioned)
+AIRGAP_KEY ?= dist/development.key
+ZSTD_LEVEL ?= 19
+# AIRGAP_KEY signs dist/system.airgap; the development key is made at its first use, COSIGN_PASSWORD is its password.
+# ZSTD_LEVEL is that of the payload: 3 packs in two seconds rather than a minute, 30 % larger.
+
+# Every Go command has the same flags, or one would not find in the cache what another built.
+TAGS := netgo,osusergo,seccomp,static_build,sqlite_omit_load_extension,no_btrfs,no_devmapper,no_zfs,no_aufs,grpcnotrace,providerless
+export GOFLAGS         := -trimpath -buildvcs=false -tags=$(TAGS)
+export CGO_ENABLED     := 1
+export LC_ALL          := C.UTF-8
+export COSIGN_PASSWORD ?=
+
+# With the tag "desk" airgap is built without the node: nothing links Kubernetes then.
+DESK  := -tags=$(TAGS),desk
+LIGHT  = $(shell go list $(DESK) -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep -v ' k8s.io/kubernetes/' | cut -d' ' -f1 | grep -v '^airgap/test/')
+HEAVY  = $(shell go list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep ' k8s.io/kubernetes/' | cut -d' ' -f1 | grep -v '^airgap/test/')
+
+##@ Targets
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: deps root ## bin/airgap, the self-extracting executable (the first time 16 minutes on two cores)
+	@{ find build/root \( -type f -o -type l \) -print0 | sort -z | xargs -0 sha256sum; \
+	   sha256sum build/launcher; echo "zstd $(ZSTD_LEVEL)"; } > build/contents.new
+	@cmp -s build/contents.new build/contents || mv build/contents.new build/contents
+	@$(MAKE) --no-print-directory bin/airgap
+
+images: deps ## build/images, the system images as an OCI layout
+	go run ./cmd/airgap-images build --platform linux/$(ARCH) -o build/images
+
+system: build images $(AIRGAP_KEY) ## dist/system.airgap, the signed bundle that others start from
+	bin/airgap build -f airgap-images/system.yaml -o dist/system.airgap --key $(AIRGAP_KEY)
+
+podinfo: deps ## build/podinfo, the image and the chart that the demo and the tests install
+	go run ./cmd/airgap-images build -f test/podinfo/image.yaml --platform linux/$(ARCH) -o build/podinfo/image
+	rm -rf build/podinfo/chart
+	cp -r "$$(cd test/podinfo && go mod download -json $(PODINFO) | jq -r .Dir)/charts/podinfo" build/podinfo/chart
+	chmod -R u+w build/podinfo/chart
+
+demo: system podinfo ## from a new key to podinfo answering in a namespace with no route out
+	test/demo/demo.sh
+
+test: check system podinfo ## everything, with real nodes in namespaces
+	go test $(HEAVY)
+	go test -v -count=1 -timeout=40m ./test/e2e/...
+
+check: deps ## format, vet, staticcheck, unit and script tests: all that needs no Kubernetes
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "error: run gofmt -w on the files above" >&2; exit 1; }
+	go vet $(DESK) $(LIGHT)
+	go tool -modfile=.ci/tools.mod staticcheck $(DESK) $(LIGHT)
+	go test $(DESK) $(LIGHT)
+
+bench: system podinfo ## measure, in paired runs: the figures of docs/benchmarks.md
+	test/bench/bench.sh
+
+clean: ## remove all that was built; the Go caches stay
+	rm -rf bin build dist
+
+.PHONY: help build images system podinfo demo test check bench clean deps root
+
+PODINFO := github.com/stefanprodan/podinfo
+
+##@ The distribution's tree: what bin/airgap unpacks
+
+module = $(shell go list -m -f '{{.Version}}' $(1))
+COMMIT = $(shell git rev-parse --verify -q HEAD || echo 0000000000000000000000000000000000000000)
+EPOCH  = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || echo 0))
+DATE   = $(shell date -u -d @$(EPOCH) +%Y-%m-%dT%H:%M:%SZ)
+K8S    = $(call module,k8s.io/kubernetes)
+MINOR  = $(word 2,$(subst ., ,$(K8S)))
+
+# An unstamped kubelet calls itself v0.0.0-master, an unstamped Helm renders for Kubernetes 1.20.
+kubernetes_stamp = $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version, \
+	-X $(p).gitVersion=$(K8S)+airgap1 -X $(p).gitMajor=1 -X $(p).gitMinor=$(MINOR) \
+	-X $(p).gitCommit=$(COMMIT) -X $(p).gitTreeState=clean -X $(p).buildDate=$(DATE))
+helm_stamp = -X helm.sh/helm/v3/internal/version.version=$(call module,helm.sh/helm/v3) \
+	$(foreach p,lint/rules chartutil,-X helm.sh/helm/v3/pkg/$(p).k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$(p).k8sVersionMinor=$(MINOR))
+containerd_stamp = -X github.com/containerd/containerd/v2/version.Version=$(call module,github.com/containerd/containerd/v2)
+kine_stamp = -X github.com/k3s-io/kine/pkg/version.Version=$(call module,github.com/k3s-io/kine)
+cni_stamp = -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$(call module,github.com/containernetworking/plugins)
+airgap_stamp = -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE) -X main.runcVersion=$(call module,github.com/opencontainers/runc)
+tools_stamp = $(helm_stamp) $(containerd_stamp) $(cni_stamp)
+all_stamps  = $(airgap_stamp) $(kubernetes_stamp) $(helm_stamp) $(containerd_stamp) $(kine_stamp)
+
+STATIC := -s -w -linkmode external -extldflags -static
+TARGET := GOARCH=$(ARCH)
+ifneq ($(ARCH),$(HOST_ARCH))
+TARGET += CC=aarch64-linux-gnu-gcc
+endif
+
+# go build keeps track of its own dependencies; "tool" is the tool lines of go.mod: runc, the
+# shim, helm, the CNI plugins.
+root: deps build/root/bin/nft
+	$(TARGET) CGO_ENABLED=0 go build -ldflags '-s -w' -o build/launcher ./cmd/launcher
+	$(TARGET) go build -ldflags '$(STATIC) $(tools_stamp)' -o build/root/bin/ tool
+	$(TARGET) go build -ldflags '$(STATIC) $(all_stamps)' -o build/root/bin/airgap ./cmd/airgap
+
+bin/airgap: build/contents
+	@mkdir -p bin
+	CGO_ENABLED=0 go run ./cmd/pack -launcher build/launcher -root build/root -o $@ -zstd 'zstd -q -$(ZSTD_LEVEL) --long=25 -T0'
+
+# Debian's nft with its libraries and its loader, for machines that have none. kube-proxy calls
+# it by the hundred: the wrapper starts no process of its own.
+build/root/bin/nft: /usr/sbin/nft Makefile
+	@test $(ARCH) = $(HOST_ARCH) || { echo "error: nft for $(ARCH) is copied on a machine of that architecture only" >&2; exit 1; }
+	mkdir -p build/root/bin build/root/lib
+	install -m 0755 $< $$(ldd $< | grep -o '/[^ ]*') build/root/lib
+	printf '#!/bin/sh\nlib=$${0%%/*}/../lib\nexec "$$lib/%s" --library-path "$$lib" "$$lib/nft" "$$@"\n' \
+		$$(basename $$(ldd $< | grep -o '/[^ ]*/ld-linux[^ ]*')) > $@
+	chmod 0755 $@
+
+dist/development.key: | bin/airgap
+	mkdir -p dist
+	bin/airgap keygen --output-key-prefix dist/development
+
+##@ What the build needs of the machine
+
+PACKAGES := build-essential libseccomp-dev pkg-config nftables busybox-static zstd skopeo openssl iproute2 jq curl ca-certificates git
+/usr/sbin/nft: | deps
+
+deps:
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing" $$missing; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	fi
+	@go list -m >/dev/null || { echo "error: install Go $$(sed -n 's/^go //p' go.mod) or later from https://go.dev/dl/" >&2; exit 1; }

@@ -1,0 +1,103 @@
+package addons
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"text/template"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+//go:embed manifests
+var manifestFiles embed.FS
+
+var manifestTemplates = template.Must(template.New("").Funcs(template.FuncMap{
+	"quote":  strconv.Quote,
+	"indent": indent,
+}).ParseFS(manifestFiles, "manifests/*"))
+
+// CoreDNSOptions is what the manifest of cluster DNS depends on.
+type CoreDNSOptions struct {
+	Image         string
+	ClusterDNS    string // address of the Service kube-dns
+	ClusterDomain string // "cluster.local"
+
+	// Upstream are the resolvers for names that are not the cluster's: addresses, with a port
+	// if it is not 53. Empty is for a site without any: such names then do not exist.
+	Upstream []string
+}
+
+// CoreDNS returns the manifest of cluster DNS: CoreDNS in kube-system, with the names that kubeadm
+// and K3s give its objects. The same options give the same bytes.
+func CoreDNS(o CoreDNSOptions) ([]byte, error) {
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("manifest of CoreDNS: %w", err)
+	}
+	var corefile, manifest bytes.Buffer
+	data := struct {
+		CoreDNSOptions
+		Corefile, CorefileHash string
+	}{CoreDNSOptions: o}
+	if err := manifestTemplates.ExecuteTemplate(&corefile, "Corefile", data); err != nil {
+		return nil, fmt.Errorf("manifest of CoreDNS: %w", err)
+	}
+	data.Corefile = corefile.String()
+	sum := sha256.Sum256(corefile.Bytes())
+	data.CorefileHash = "sha256-" + hex.EncodeToString(sum[:8])
+	if err := manifestTemplates.ExecuteTemplate(&manifest, "coredns.yaml", data); err != nil {
+		return nil, fmt.Errorf("manifest of CoreDNS: %w", err)
+	}
+	return manifest.Bytes(), nil
+}
+
+func (o CoreDNSOptions) validate() error {
+	if o.Image == "" {
+		return fmt.Errorf("no image")
+	}
+	if _, err := netip.ParseAddr(o.ClusterDNS); err != nil {
+		return fmt.Errorf("cluster DNS address %q: want one IP address", o.ClusterDNS)
+	}
+	if bad := validation.IsDNS1123Subdomain(o.ClusterDomain); len(bad) > 0 {
+		return fmt.Errorf("cluster domain %q: %s", o.ClusterDomain, bad[0])
+	}
+	for _, upstream := range o.Upstream {
+		if err := validateUpstream(upstream); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validateUpstream refuses what CoreDNS would take for a file name, and loopback addresses:
+// in the pod they are CoreDNS itself.
+func validateUpstream(upstream string) error {
+	addr, err := netip.ParseAddr(upstream)
+	if err != nil {
+		withPort, portErr := netip.ParseAddrPort(upstream)
+		if portErr != nil {
+			return fmt.Errorf("upstream resolver %q: want an IP address, or address:port", upstream)
+		}
+		addr = withPort.Addr()
+	}
+	if addr.IsLoopback() || addr.IsUnspecified() {
+		return fmt.Errorf("upstream resolver %q cannot be reached from a pod: give the address of the resolver behind it", upstream)
+	}
+	return nil
+}
+
+// indent puts n spaces before each line that is not empty, and drops the last newline.
+func indent(n int, text string) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	for i, line := range lines {
+		if line != "" {
+			lines[i] = strings.Repeat(" ", n) + line
+		}
+	}
+	return strings.Join(lines, "\n")
+}

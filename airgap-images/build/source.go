@@ -1,0 +1,187 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	images "airgap/airgap-images"
+)
+
+// source gets what goes into one image for one architecture.
+type source struct {
+	image  *images.Image
+	arch   string // GOARCH
+	folder string // of the declaration
+	work   string // for temporary files
+}
+
+// executable makes the image's executable and returns its path.
+func (s *source) executable(ctx context.Context) (string, error) {
+	output := filepath.Join(s.work, s.image.Name+"-"+s.arch)
+	switch b := s.image.Build; {
+	case b.Go != nil:
+		return output, s.compileGo(ctx, b.Go, output)
+	case b.C != nil:
+		return output, s.compileC(ctx, b.C, output)
+	default:
+		if s.arch != runtime.GOARCH {
+			return "", fmt.Errorf("%s is Debian's for this machine's %s; build it on a machine of %s", b.Debian.Executable, runtime.GOARCH, s.arch)
+		}
+		return b.Debian.Executable, nil
+	}
+}
+
+// compileGo compiles a package of a nested module. The flags of the build of airgap itself do
+// not reach it.
+func (s *source) compileGo(ctx context.Context, b *images.GoBuild, output string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", output, b.Package)
+	cmd.Dir = filepath.Join(s.folder, b.Folder)
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+s.arch)
+	_, err := run(cmd)
+	return err
+}
+
+// compilers are gcc's names per GOARCH, as Debian has them.
+var compilers = map[string]string{"amd64": "x86_64-linux-gnu-gcc", "arm64": "aarch64-linux-gnu-gcc"}
+
+// compileC compiles one file of the upstream module.
+func (s *source) compileC(ctx context.Context, b *images.CBuild, output string) error {
+	compiler, ok := compilers[s.arch]
+	if !ok {
+		return fmt.Errorf("no C compiler is known for %s", s.arch)
+	}
+	if _, err := exec.LookPath(compiler); err != nil {
+		return fmt.Errorf("%w; install Debian's %s", err, strings.Replace("gcc-"+strings.TrimSuffix(compiler, "-gcc"), "_", "-", 1))
+	}
+	module, err := s.module(ctx)
+	if err != nil {
+		return err
+	}
+	args := append([]string{"-static", "-s", "-Wl,--build-id=none"}, b.Flags...)
+	_, err = run(exec.CommandContext(ctx, compiler, append(args, "-o", output, filepath.Join(module, b.Source))...))
+	return err
+}
+
+// module returns the folder of the upstream module in the module cache, downloading it if need be.
+func (s *source) module(ctx context.Context) (string, error) {
+	query := s.image.Upstream.Module + "@" + s.image.Upstream.Version
+	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", query)
+	cmd.Dir = s.folder
+	out, err := run(cmd)
+	if err != nil {
+		return "", err
+	}
+	var downloaded struct{ Dir string }
+	if err := json.Unmarshal(out, &downloaded); err != nil {
+		return "", fmt.Errorf("go mod download -json %s: %w", query, err)
+	}
+	return downloaded.Dir, nil
+}
+
+// version is the exact version of what is in the image.
+func (s *source) version(ctx context.Context) (string, error) {
+	up := s.image.Upstream
+	if up.Debian == "" {
+		return up.Version, nil
+	}
+	out, err := run(exec.CommandContext(ctx, "dpkg-query", "-W", "-f", "${Version}", up.Debian))
+	if err != nil {
+		return "", fmt.Errorf("%w; is the Debian package %s installed?", err, up.Debian)
+	}
+	exact := string(out) // [epoch:]upstream-revision
+	_, upstream, hasEpoch := strings.Cut(exact, ":")
+	if !hasEpoch {
+		upstream = exact
+	}
+	if i := strings.LastIndex(upstream, "-"); i >= 0 {
+		upstream = upstream[:i]
+	}
+	if upstream != up.Version {
+		return "", fmt.Errorf("Debian's %s is %s here, and %s is declared: correct version and tag in the declaration", up.Debian, exact, up.Version)
+	}
+	return exact, nil
+}
+
+// files lists the whole content of the image.
+func (s *source) files(ctx context.Context, executable string) ([]file, error) {
+	target := s.image.Entrypoint[0]
+	files := []file{{name: target, mode: 0o755, path: executable}}
+	if b := s.image.Build.Debian; b != nil && b.Applets {
+		out, err := run(exec.CommandContext(ctx, executable, "--list-full"))
+		if err != nil {
+			return nil, err
+		}
+		for applet := range strings.FieldsSeq(string(out)) {
+			if name := "/" + applet; name != target {
+				files = append(files, file{name: name, link: target})
+			}
+		}
+	}
+	for _, dir := range s.image.Folders {
+		mode := fs.ModeDir | 0o755
+		if path.Base(dir) == "tmp" {
+			mode = fs.ModeDir | fs.ModeSticky | 0o777
+		}
+		files = append(files, file{name: dir, mode: mode})
+	}
+	for _, f := range s.image.Files {
+		if f.Content != "" {
+			files = append(files, file{name: f.Target, mode: 0o644, data: []byte(f.Content)})
+			continue
+		}
+		from := f.Source
+		if !filepath.IsAbs(from) {
+			module, err := s.module(ctx)
+			if err != nil {
+				return nil, err
+			}
+			from = filepath.Join(module, from)
+		}
+		added, err := addTree(from, f.Target)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, added...)
+	}
+	return files, nil
+}
+
+// checkExecutable refuses what would not start in an empty image: an executable for another
+// machine, or one that wants a loader.
+func checkExecutable(path, arch string) error {
+	f, err := elf.Open(path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	defer f.Close()
+	if want := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[arch]; f.Machine != want {
+		return fmt.Errorf("%s is for %v, not for %s", path, f.Machine, arch)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return fmt.Errorf("%s is linked dynamically: an image of one executable needs a static one", path)
+		}
+	}
+	return nil
+}
+
+// run runs the command and returns its output; the error has what it said on stderr.
+func run(cmd *exec.Cmd) ([]byte, error) {
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, nil
+}

@@ -1,0 +1,171 @@
+package bundle
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"airgap/signing"
+)
+
+// copyBytes is the unit in which contents are copied: one buffer per worker.
+const copyBytes = 1 << 20
+
+// defaultConcurrency is how many blobs are fetched at once when the caller does not say.
+const defaultConcurrency = 4
+
+// CreateOptions are the choices of [Create].
+type CreateOptions struct {
+	Signers     []*signing.PrivateKey // none makes an unsigned bundle, which installs only when asked to explicitly
+	Directory   bool                  // write a folder instead of a tar; so does an output that ends in "/"
+	Concurrency int                   // blobs fetched at once; 0 means 4. The bytes written do not depend on it.
+
+	// Progress is told how many of all bytes have been written, never from two goroutines at once. May be nil.
+	Progress func(done, total int64)
+}
+
+// Create writes the bundle of c to output and returns its manifest.
+//
+// The manifest is made and signed, and each header laid, before a layer is fetched; then blobs stream straight to
+// their place, several at a time, each held against what was signed. The output
+// appears under its name when it is complete and on disk; after an error nothing of it is left.
+// A file that is already there is replaced, a folder is not.
+func Create(ctx context.Context, output string, c Content, opts CreateOptions) (*Manifest, error) {
+	p, err := newPlan(ctx, c, opts.Signers)
+	if err != nil {
+		return nil, err
+	}
+	var sink sink
+	if opts.Directory || strings.HasSuffix(output, "/") {
+		sink, err = newFolderSink(output, p)
+	} else {
+		sink, err = newTarSink(output, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = p.write(ctx, sink, cmp.Or(opts.Concurrency, defaultConcurrency), opts.Progress)
+	if err == nil {
+		err = sink.commit()
+	}
+	if err != nil {
+		return nil, errors.Join(err, sink.abort())
+	}
+	return p.manifest, nil
+}
+
+// sink is where a bundle is written: a tar, or a folder.
+type sink interface {
+	// item returns where item i of the plan is written; contents start at offset. Called from several goroutines.
+	item(i int) (w itemWriter, offset int64, err error)
+	// commit makes the bundle durable and visible under its name.
+	commit() error
+	// abort removes whatever commit has not made visible.
+	abort() error
+}
+
+// itemWriter takes the contents of one item. Close makes a file of its own durable.
+type itemWriter interface {
+	io.WriterAt
+	io.Closer
+}
+
+// write copies every item to the sink with the given number of workers.
+func (p *plan) write(ctx context.Context, sink sink, workers int, progress func(done, total int64)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	report := p.reporter(progress)
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range max(1, workers) {
+		group.Go(func() {
+			buffer := make([]byte, copyBytes)
+			for i := int(next.Add(1)) - 1; i < len(p.items) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if err := p.writeItem(ctx, sink, i, buffer, report); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	return context.Cause(ctx)
+}
+
+// reporter returns a function that adds to the bytes done and passes the sum on.
+func (p *plan) reporter(progress func(done, total int64)) func(n int) {
+	if progress == nil {
+		return func(int) {}
+	}
+	var mu sync.Mutex
+	var done, total int64
+	for _, item := range p.items {
+		total += item.size
+	}
+	return func(n int) {
+		mu.Lock()
+		defer mu.Unlock()
+		done += int64(n)
+		progress(done, total)
+	}
+}
+
+func (p *plan) writeItem(ctx context.Context, sink sink, i int, buffer []byte, report func(n int)) (err error) {
+	w, offset, err := sink.item(i)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	item := p.items[i]
+	return copyBlob(ctx, Entry{Path: item.name, Size: item.size, SHA256: item.sha256}, item.open, buffer, func(b []byte) error {
+		n, err := w.WriteAt(b, offset)
+		offset += int64(n)
+		report(n)
+		return err
+	})
+}
+
+// copyBlob streams what open gives to write, in pieces of up to len(buffer) bytes, and holds it against
+// the size and, unless empty, the SHA-256 of want. Bytes beyond the size are not written.
+func copyBlob(ctx context.Context, want Entry, open func(context.Context) (io.ReadCloser, error), buffer []byte, write func([]byte) error) error {
+	const remedy = "its source has changed, or is damaged; build again"
+	r, err := open(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", want.Path, err)
+	}
+	defer r.Close()
+	hash := sha256.New()
+	for left := want.Size; ; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := io.ReadFull(r, buffer[:min(int64(len(buffer)), left+1)]) // one more byte than wanted shows a blob that is too long
+		if int64(n) > left {
+			return fmt.Errorf("%w: %s has more than the declared %d bytes; %s", ErrDigest, want.Path, want.Size, remedy)
+		}
+		hash.Write(buffer[:n])
+		if err := write(buffer[:n]); err != nil {
+			return fmt.Errorf("%s: %w", want.Path, err)
+		}
+		left -= int64(n)
+		switch {
+		case err == nil:
+			continue
+		case err != io.EOF && err != io.ErrUnexpectedEOF:
+			return fmt.Errorf("%s: %w", want.Path, err)
+		case left > 0:
+			return fmt.Errorf("%w: %s has %d of the declared %d bytes; %s", ErrDigest, want.Path, want.Size-left, want.Size, remedy)
+		}
+		if got := hex.EncodeToString(hash.Sum(nil)); want.SHA256 != "" && got != want.SHA256 {
+			return fmt.Errorf("%w: %s has the SHA-256 %s; %s", ErrDigest, want.Path, got, remedy)
+		}
+		return nil
+	}
+}

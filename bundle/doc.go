@@ -1,0 +1,85 @@
+// Package bundle reads and writes airgap bundles. This comment is the
+// specification of the format; docs/format.md tells it with pictures.
+//
+// # A bundle
+//
+// A bundle is one plain, uncompressed POSIX (ustar) tar, by custom named
+// *.airgap, or a directory that holds the same tree. It is an OCI image layout
+// with a signed table of contents in front, so that tools which know nothing of
+// airgap (skopeo, crane, oras, ctr image import) can read the images in it.
+//
+//	airgap.json                 the bundle manifest: what the signature covers
+//	airgap.json.sigstore.json   Sigstore bundle v0.3 over the bytes of airgap.json
+//	airgap.json.sig             the same signature, detached: base64 of ASN.1 DER
+//	airgap.json.1.sigstore.json a second signer's, and so on: 1, 2 … 15
+//	airgap.json.1.sig
+//	oci-layout                  {"imageLayoutVersion":"1.0.0"}
+//	index.json                  one descriptor per image and artifact
+//	blobs/sha256/<hex>          metadata blobs, then the layers in import order
+//
+// The order is part of the format. A reader that never seeks can use every entry
+// as it comes: it knows from the manifest what each following byte must be.
+//
+// # The bundle manifest
+//
+// airgap.json is [Manifest] in canonical JSON: keys in the order of the Go
+// struct, no insignificant white space, no HTML escaping, UTF-8, no trailing
+// newline, at most [MaxManifestBytes]. It lists every entry that follows the
+// signatures, in order, with path, size, SHA-256 and role, then says what they
+// are: images by reference and digest, charts, Kubernetes manifests, files and
+// the distribution for each platform. Because OCI manifests declare the digest and the size
+// of their layers, a writer makes and signs airgap.json before it has fetched a
+// single layer.
+//
+// Charts, Kubernetes manifests, files and distributions are OCI artifacts in the
+// same layout: an image manifest with an artifactType, the empty config "{}" (or
+// Helm's config for charts) and one layer which is the thing itself. A blob is
+// stored once however many images share it. Layers are carried as the source has
+// them, never recompressed, so every digest stays true.
+//
+// An image's root may be an index that names more platforms than the bundle
+// carries. The index is kept byte for byte (its digest is what people pin); only
+// the platforms listed in [Image.Platforms] are present, each complete.
+//
+// # The tar
+//
+// Every header is ustar, type regular file, mode 0644, uid and gid 0, empty user
+// and group names, mtime the manifest's issuedAt. A size above 8 GiB is written in the
+// base-256 form. After the last entry come exactly two zero blocks, then the
+// end of the stream: no padding to a larger record. The same manifest and signatures therefore
+// give the same bytes.
+//
+// # What a reader refuses
+//
+// A reader checks the signature before it parses anything but airgap.json itself, bounds
+// every size by the signed manifest, and refuses, with [ErrFormat] or [ErrDigest]:
+//   - a first entry that is not airgap.json, or one larger than [MaxManifestBytes];
+//   - JSON with unknown, duplicate, or differently-cased keys, or trailing data, or
+//     that is not canonical (re-encoding must give the same bytes);
+//   - an entry that is not the next listed one: unlisted, missing, duplicated,
+//     reordered, under another spelling ("./a", "a//b"), or of another size;
+//   - anything but a regular file: links, devices, sparse files, and PAX or GNU
+//     records of any kind;
+//   - a byte that does not match its entry's SHA-256;
+//   - data after the two zero blocks, or an end before them.
+//
+// Each byte is read once, in order. The reader hands an entry's bytes on while it
+// hashes them; their consumer must keep them invisible until [Reader.Next] has moved on
+// without an error, and must publish nothing until Next has returned io.EOF.
+//
+// # A worked example
+//
+//	{"apiVersion":"airgap/v1","kind":"BundleManifest","name":"site-a","version":"1.4.0",
+//	 "platforms":["linux/amd64"],"issuedAt":"2026-11-22T09:00:00Z",
+//	 "images":[{"reference":"docker.io/library/nginx:1.29","digest":"sha256:9f…",
+//	   "mediaType":"application/vnd.oci.image.index.v1+json","size":10229,
+//	   "platforms":[{"platform":"linux/amd64","digest":"sha256:3a…"}]}],
+//	 "charts":[{"release":"podinfo","namespace":"demo","chart":"podinfo","version":"6.9.2",
+//	   "artifact":"sha256:77…","digest":"sha256:51…","values":"sha256:0c…"}],
+//	 "manifests":[],"files":[],"distributions":[],
+//	 "entries":[{"path":"oci-layout","size":30,"sha256":"18f0…","role":"layout"},
+//	   {"path":"index.json","size":1184,"sha256":"c2…","role":"layout"},
+//	   {"path":"blobs/sha256/9f…","size":10229,"sha256":"9f…","role":"index"},…]}
+//
+// (wrapped here; one line in the file).
+package bundle

@@ -1,0 +1,72 @@
+package bundle
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// Encode returns m as canonical JSON: the bytes that are signed. It does not validate.
+func (m *Manifest) Encode() ([]byte, error) {
+	c := *m
+	notNil(&c.Platforms)
+	notNil(&c.Images)
+	notNil(&c.Charts)
+	notNil(&c.Manifests)
+	notNil(&c.Files)
+	notNil(&c.Distributions)
+	notNil(&c.Entries)
+	var buf bytes.Buffer
+	encoder := json.NewEncoder(&buf)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(&c); err != nil {
+		return nil, fmt.Errorf("encode %s: %w", ManifestPath, err)
+	}
+	data := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
+	if len(data) > MaxManifestBytes {
+		return nil, fmt.Errorf("%w: %s would have %d bytes, the limit is %d; put less into one bundle", ErrFormat, ManifestPath, len(data), MaxManifestBytes)
+	}
+	return data, nil
+}
+
+func notNil[T any](s *[]T) {
+	if *s == nil {
+		*s = []T{}
+	}
+}
+
+// DecodeManifest reads canonical JSON. Encoding the result again must give the same bytes, which refuses
+// unknown, duplicate and differently-cased keys, white space, nulls, other spellings of strings and
+// numbers, and trailing data, whatever encoding/json makes of them. It does not validate.
+func DecodeManifest(data []byte) (*Manifest, error) {
+	if len(data) > MaxManifestBytes {
+		return nil, fmt.Errorf("%w: %s has %d bytes, the limit is %d", ErrFormat, ManifestPath, len(data), MaxManifestBytes)
+	}
+	m := new(Manifest)
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(m); err != nil {
+		return nil, fmt.Errorf("%w: %s: %v", ErrFormat, ManifestPath, err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, fmt.Errorf("%w: %s: data after the JSON document, at byte %d", ErrFormat, ManifestPath, decoder.InputOffset())
+	}
+	canonical, err := m.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(data, canonical) {
+		return nil, fmt.Errorf("%w: %s is not canonical JSON, from byte %d", ErrFormat, ManifestPath, firstDifference(data, canonical))
+	}
+	return m, nil
+}
+
+func firstDifference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}

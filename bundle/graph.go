@@ -1,0 +1,141 @@
+package bundle
+
+import (
+	"encoding/json"
+	"fmt"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// maxGraphDepth bounds index.json → index → index → manifest.
+const maxGraphDepth = 4
+
+// CheckGraph confirms what Validate cannot see: that the OCI graph of the bundle is closed over its entries and
+// leaves none over. Starting from each image and artifact it follows indexes and manifests and requires that
+//   - each blob that is reached has the size that its descriptor declares;
+//   - every config and layer of a manifest that is carried is carried;
+//   - each platform listed for an image is reached from that image, and is a manifest;
+//   - every blob of the bundle is reached.
+//
+// metadata holds the bytes of every blob whose role is [RoleIndex] or [RoleManifest], by digest, already checked against it.
+// A child of an index may be absent: the platforms that were left out. The error is an [ErrFormat].
+func CheckGraph(m *Manifest, metadata map[string][]byte) error {
+	g := &graph{metadata: metadata, entries: make(map[string]Entry, len(m.Entries)), reached: make(map[string]bool, len(m.Entries))}
+	for _, e := range m.Entries {
+		if e.isBlob() {
+			g.entries[e.Digest()] = e
+		}
+	}
+	for _, image := range m.Images {
+		if err := g.image(image); err != nil {
+			return fmt.Errorf("%w: image %s: %v", ErrFormat, image.Reference, err)
+		}
+	}
+	for _, artifact := range m.artifacts() {
+		g.manifests = make(map[string]bool)
+		if err := g.visit(artifact, ocispec.MediaTypeImageManifest, 1); err != nil {
+			return fmt.Errorf("%w: artifact %s: %v", ErrFormat, artifact, err)
+		}
+	}
+	for _, c := range m.Charts {
+		g.reached[c.Values] = true
+	}
+	for digest, e := range g.entries {
+		if !g.reached[digest] {
+			return fmt.Errorf("%w: %s belongs to nothing in the bundle", ErrFormat, e.Path)
+		}
+	}
+	return nil
+}
+
+// graph is the state of one CheckGraph.
+type graph struct {
+	metadata  map[string][]byte
+	entries   map[string]Entry
+	reached   map[string]bool // blobs reached from anywhere
+	manifests map[string]bool // nodes visited from the present root; true for manifests, false for indexes
+}
+
+func (g *graph) image(image Image) error {
+	g.manifests = make(map[string]bool)
+	if err := g.visit(image.Digest, image.MediaType, 1); err != nil {
+		return err
+	}
+	for _, p := range image.Platforms {
+		if !g.manifests[p.Digest] {
+			return fmt.Errorf("its manifest for %s, %s, is not reached from %s", p.Platform, p.Digest, image.Digest)
+		}
+	}
+	return nil
+}
+
+// node is an OCI index or manifest, or Docker's equivalent: the fields that make the graph.
+type node struct {
+	Manifests []ocispec.Descriptor `json:"manifests"`
+	Config    *ocispec.Descriptor  `json:"config"`
+	Layers    []ocispec.Descriptor `json:"layers"`
+}
+
+func (g *graph) visit(digest, mediaType string, depth int) error {
+	if _, seen := g.manifests[digest]; seen {
+		return nil
+	}
+	if depth > maxGraphDepth {
+		return fmt.Errorf("more than %d levels of indexes, at %s", maxGraphDepth, digest)
+	}
+	data, ok := g.metadata[digest]
+	if !ok {
+		return fmt.Errorf("%s, %s, is not carried", digest, mediaType)
+	}
+	var n node
+	if err := json.Unmarshal(data, &n); err != nil {
+		return fmt.Errorf("%s: %w", digest, err)
+	}
+	isManifest := n.Config != nil
+	if isManifest == (len(n.Manifests) > 0) || isIndexType(mediaType) == isManifest {
+		return fmt.Errorf("%s is not what its media type %s says", digest, mediaType)
+	}
+	g.reached[digest] = true
+	g.manifests[digest] = isManifest
+	if isManifest {
+		for _, d := range append(n.Layers, *n.Config) {
+			if err := g.leaf(d); err != nil {
+				return fmt.Errorf("%s: %w", digest, err)
+			}
+		}
+		return nil
+	}
+	for _, d := range n.Manifests {
+		if _, carried := g.entries[d.Digest.String()]; !carried {
+			continue // a platform left out
+		}
+		if err := g.declared(d); err != nil {
+			return fmt.Errorf("%s: %w", digest, err)
+		}
+		if err := g.visit(d.Digest.String(), d.MediaType, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *graph) leaf(d ocispec.Descriptor) error {
+	g.reached[d.Digest.String()] = true
+	return g.declared(d)
+}
+
+func (g *graph) declared(d ocispec.Descriptor) error {
+	e, ok := g.entries[d.Digest.String()]
+	if !ok {
+		return fmt.Errorf("%s, %s, is not carried", d.Digest, d.MediaType)
+	}
+	if e.Size != d.Size {
+		return fmt.Errorf("%s is declared with %d bytes and carried with %d", d.Digest, d.Size, e.Size)
+	}
+	return nil
+}
+
+// isIndexType reports whether mediaType is that of an OCI index or a Docker manifest list.
+func isIndexType(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == "application/vnd.docker.distribution.manifest.list.v2+json"
+}

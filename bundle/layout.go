@@ -1,0 +1,111 @@
+package bundle
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	digest "github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Paths of the OCI image layout, and of the signature files.
+const (
+	layoutPath = ocispec.ImageLayoutFile
+	indexPath  = ocispec.ImageIndexFile
+
+	sigstoreSuffix = ".sigstore.json"
+	detachedSuffix = ".sig"
+)
+
+// layoutContent is the one content that oci-layout can have.
+var layoutContent = []byte(`{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`)
+
+// imageNameAnnotation is where containerd's importer looks for an image's full name.
+// Source: containerd core/images/annotations.go.
+const imageNameAnnotation = "io.containerd.image.name"
+
+func layoutEntry() Entry {
+	return entryOf(layoutPath, layoutContent, RoleLayout)
+}
+
+func entryOf(path string, data []byte, role Role) Entry {
+	return Entry{Path: path, Size: int64(len(data)), SHA256: strings.TrimPrefix(digestOf(data), digestPrefix), Role: role}
+}
+
+// signaturePaths returns the names of the two files of signer i, from 0.
+func signaturePaths(i int) (sigstorePath, detachedPath string) {
+	stem := ManifestPath
+	if i > 0 {
+		stem = fmt.Sprintf("%s.%d", ManifestPath, i)
+	}
+	return stem + sigstoreSuffix, stem + detachedSuffix
+}
+
+// roles in the order in which their entries stand.
+var roles = []Role{RoleLayout, RoleIndex, RoleManifest, RoleConfig, RoleChart, RoleValues, RoleObjects, RoleFile, RoleExecutable, RoleLayer}
+
+// rank is the role's place in the order, or -1 for a role that does not exist.
+func (r Role) rank() int { return slices.Index(roles, r) }
+
+// isMetadata reports whether blobs of the role are held in memory by those who use them.
+func isMetadata(r Role) bool { return r == RoleIndex || r == RoleManifest || r == RoleConfig }
+
+func descriptorOf(mediaType string, b Blob) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.Digest(b.Digest), Size: b.Size}
+}
+
+// artifacts returns the digests of the OCI manifests of all that is not an image, sorted and each once.
+func (m *Manifest) artifacts() []string {
+	var found []string
+	for _, c := range m.Charts {
+		found = append(found, c.Artifact)
+	}
+	for _, o := range m.Manifests {
+		found = append(found, o.Artifact)
+	}
+	for _, f := range m.Files {
+		found = append(found, f.Artifact)
+	}
+	for _, d := range m.Distributions {
+		found = append(found, d.Artifact)
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// indexJSON makes index.json: a descriptor per image reference, then one per artifact.
+//
+// An image carries its full reference twice: containerd names it by one annotation, and skopeo finds it by the
+// other, as oci-archive:site.airgap:<reference>. An artifact carries no name, so that containerd's
+// importer, which follows every descriptor, makes no image of it; its config and layer types
+// are not an image's, so that nothing is unpacked either.
+func indexJSON(m *Manifest, metadata map[string][]byte) ([]byte, error) {
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
+	for _, image := range m.Images {
+		index.Manifests = append(index.Manifests, ocispec.Descriptor{
+			MediaType: image.MediaType, Digest: digest.Digest(image.Digest), Size: image.Size,
+			Annotations: map[string]string{ocispec.AnnotationRefName: image.Reference, imageNameAnnotation: image.Reference},
+		})
+	}
+	for _, d := range m.artifacts() {
+		data, ok := metadata[d]
+		if !ok {
+			return nil, fmt.Errorf("artifact %s: its manifest is not among the blobs", d)
+		}
+		var manifest ocispec.Manifest
+		if err := json.Unmarshal(data, &manifest); err != nil {
+			return nil, fmt.Errorf("artifact %s: %w", d, err)
+		}
+		artifactType := manifest.ArtifactType
+		if artifactType == "" {
+			artifactType = manifest.Config.MediaType // image-spec, descriptor.md: artifactType of an artifact without one
+		}
+		index.Manifests = append(index.Manifests, ocispec.Descriptor{
+			MediaType: ocispec.MediaTypeImageManifest, Digest: digest.Digest(d), Size: int64(len(data)), ArtifactType: artifactType,
+		})
+	}
+	return json.Marshal(index)
+}

@@ -1,0 +1,273 @@
+package bundle
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"airgap/signing"
+)
+
+// Trust decides whether a manifest, as the bytes that were signed, is accepted, and names who signed it.
+// [signing.Policy] is one.
+type Trust interface {
+	Verify(message []byte, sigs []signing.Signature) (signerIDs []string, err error)
+}
+
+// AllowUnsigned accepts a bundle that nobody has signed. One that is signed is still held against Signed,
+// or, if that is nil, accepted unverified and without naming a signer. It is for those who were told to
+// in so many words (--allow-unsigned), and for looking at a bundle without using it.
+type AllowUnsigned struct{ Signed Trust }
+
+// Verify implements [Trust].
+func (a AllowUnsigned) Verify(message []byte, sigs []signing.Signature) ([]string, error) {
+	if len(sigs) == 0 || a.Signed == nil {
+		return nil, nil
+	}
+	return a.Signed.Verify(message, sigs)
+}
+
+// Reader reads a bundle once, from front to back, and holds each byte against what was signed.
+// It is not safe for concurrent use.
+type Reader struct {
+	medium   medium
+	manifest *Manifest
+	signers  []string
+
+	next     int               // index in manifest.Entries
+	small    []byte            // holds an entry of up to chunkBytes, or a config
+	free     chan []byte       // chunks for longer ones
+	current  *stream           // the entry being read, when it is a long one
+	metadata map[string][]byte // indexes and manifests by digest, until the graph has been checked
+	err      error             // sticky; io.EOF after the proper end
+}
+
+// Open reads the bundle at path, a file or a folder.
+func Open(path string, trust Trust) (*Reader, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("open bundle: %w", err)
+	}
+	var m medium
+	if info.IsDir() {
+		if m, err = openFolder(path); err != nil {
+			return nil, err
+		}
+	} else {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("open bundle: %w", err)
+		}
+		m = newTarMedium(file, file)
+	}
+	r, err := newReader(m, trust)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), m.Close())
+	}
+	return r, nil
+}
+
+// NewReader reads the tar of a bundle from r and verifies its manifest. Close leaves r open.
+func NewReader(r io.Reader, trust Trust) (*Reader, error) {
+	return newReader(newTarMedium(r, nil), trust)
+}
+
+func newReader(m medium, trust Trust) (*Reader, error) {
+	if trust == nil {
+		return nil, fmt.Errorf("%w: no key was given to verify the bundle with", signing.ErrUntrusted)
+	}
+	message, err := readBounded(m, ManifestPath, MaxManifestBytes)
+	if err != nil {
+		return nil, fmt.Errorf("not a bundle: %w", err)
+	}
+	sigs, names, err := readSignatures(m)
+	if err != nil {
+		return nil, err
+	}
+	signers, err := trust.Verify(message, sigs)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w%s", ManifestPath, err, trustRemedy(err))
+	}
+	manifest, err := DecodeManifest(message)
+	if err != nil {
+		return nil, err
+	}
+	if err := manifest.Validate(); err != nil {
+		return nil, err
+	}
+	for _, e := range manifest.Entries {
+		names = append(names, e.Path)
+	}
+	if err := m.confirm(manifest, append(names, ManifestPath)); err != nil {
+		return nil, err
+	}
+	r := &Reader{medium: m, manifest: manifest, signers: signers, free: make(chan []byte, chunks), metadata: make(map[string][]byte)}
+	for range chunks {
+		r.free <- nil // allocated when first needed
+	}
+	return r, nil
+}
+
+// trustRemedy says what to do about a manifest that was not accepted.
+func trustRemedy(err error) string {
+	switch {
+	case errors.Is(err, signing.ErrInvalid):
+		return "; " + recopy
+	case errors.Is(err, signing.ErrUnsigned):
+		return "; ask its maker for a signed one, or accept it unsigned in so many words"
+	default:
+		return ""
+	}
+}
+
+// readSignatures reads the pairs of signature files, of which there may be none.
+func readSignatures(m medium) (sigs []signing.Signature, names []string, err error) {
+	for i := range MaxSignatures {
+		sigstorePath, detachedPath := signaturePaths(i)
+		found, err := m.at(sigstorePath)
+		if err != nil {
+			return nil, nil, fmt.Errorf("after %s: %w", ManifestPath, err)
+		}
+		if !found {
+			break
+		}
+		var sig signing.Signature
+		if sig.Sigstore, err = readBounded(m, sigstorePath, MaxSignatureBytes); err != nil {
+			return nil, nil, err
+		}
+		if sig.Detached, err = readBounded(m, detachedPath, MaxSignatureBytes); err != nil {
+			return nil, nil, err
+		}
+		sigs, names = append(sigs, sig), append(names, sigstorePath, detachedPath)
+	}
+	return sigs, names, nil
+}
+
+// readBounded reads an entry whose size nobody has signed.
+func readBounded(m medium, name string, limit int64) ([]byte, error) {
+	size, err := m.enter(name)
+	if err != nil {
+		return nil, err
+	}
+	if size > limit {
+		return nil, fmt.Errorf("%w: %s has %d bytes, the limit is %d; %s", ErrFormat, name, size, limit, recopy)
+	}
+	var data bytes.Buffer // grows with what is there, not with what is claimed
+	if _, err := io.CopyN(&data, m, size); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, mediumError(err))
+	}
+	if err := m.leave(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return data.Bytes(), nil
+}
+
+// Manifest returns the bundle manifest, verified and valid.
+func (r *Reader) Manifest() *Manifest { return r.manifest }
+
+// Signers returns the IDs of the keys whose signatures were accepted; none for an unsigned bundle.
+func (r *Reader) Signers() []string { return r.signers }
+
+// Next moves to the next entry and returns a reader of its contents, valid until the following call of Next. What
+// has not been read of the present entry is read and checked first.
+//
+// Entries of up to 1 MiB, and all OCI metadata, are verified before they are returned. The reader of a longer one returns
+// io.EOF only once all of it is verified; an error other than io.EOF means that what was read is worthless. After the last
+// entry, when nothing follows it, Next returns io.EOF. Before the first config, the OCI graph has been checked as by [CheckGraph].
+func (r *Reader) Next() (Entry, io.Reader, error) {
+	if r.err != nil {
+		return Entry{}, nil, r.err
+	}
+	e, contents, err := r.advance()
+	if err != nil {
+		r.err = err
+		return Entry{}, nil, err
+	}
+	return e, contents, nil
+}
+
+func (r *Reader) advance() (Entry, io.Reader, error) {
+	if r.current != nil {
+		if err := r.current.drain(); err != nil {
+			return Entry{}, nil, err
+		}
+		r.current = nil
+	}
+	entries := r.manifest.Entries
+	if r.metadata != nil && (r.next == len(entries) || entries[r.next].Role.rank() > RoleManifest.rank()) {
+		if err := CheckGraph(r.manifest, r.metadata); err != nil {
+			return Entry{}, nil, err
+		}
+		r.metadata = nil
+	}
+	if r.next == len(entries) {
+		if err := r.medium.end(); err != nil {
+			return Entry{}, nil, err
+		}
+		return Entry{}, nil, io.EOF
+	}
+	e := entries[r.next]
+	r.next++
+	size, err := r.medium.enter(e.Path)
+	if err != nil {
+		return Entry{}, nil, err
+	}
+	if size != e.Size {
+		return Entry{}, nil, fmt.Errorf("%w: %s has %d bytes, %d were signed; %s", ErrFormat, e.Path, size, e.Size, recopy)
+	}
+	if e.Size > chunkBytes && !isMetadata(e.Role) {
+		r.current = r.startStream(e)
+		return e, r.current, nil
+	}
+	data, err := r.readSmall(e)
+	if err != nil {
+		return Entry{}, nil, err
+	}
+	return e, bytes.NewReader(data), nil
+}
+
+// readSmall reads and verifies an entry in memory, and keeps it if the check of the graph needs it.
+func (r *Reader) readSmall(e Entry) ([]byte, error) {
+	r.small = slices.Grow(r.small[:0], int(e.Size))
+	data := r.small[:e.Size]
+	if e.Role == RoleIndex || e.Role == RoleManifest {
+		data = make([]byte, e.Size)
+		r.metadata[e.Digest()] = data
+	}
+	if _, err := io.ReadFull(r.medium, data); err != nil {
+		return nil, fmt.Errorf("%s: %w", e.Path, mediumError(err))
+	}
+	sum := sha256.Sum256(data)
+	return data, r.finish(e, sum[:])
+}
+
+// finish checks the end of an entry and its digest.
+func (r *Reader) finish(e Entry, sum []byte) error {
+	if got := hex.EncodeToString(sum); got != e.SHA256 {
+		return fmt.Errorf("%w: %s differs from what was signed; %s", ErrDigest, e.Path, recopy)
+	}
+	if err := r.medium.leave(); err != nil {
+		return fmt.Errorf("%s: %w", e.Path, err)
+	}
+	return nil
+}
+
+// Close releases the bundle, once a read of the medium that is under way has come back. Readers
+// that Next returned are of no use afterwards.
+func (r *Reader) Close() error {
+	if r.current != nil {
+		close(r.current.stop)
+		for range r.current.full { // until its goroutine is done with the medium
+		}
+		r.current = nil
+	}
+	if r.err == nil {
+		r.err = errors.New("bundle: the reader is closed")
+	}
+	return r.medium.Close()
+}

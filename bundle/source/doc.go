@@ -1,0 +1,24 @@
+// Package source turns an airgap.yaml into the contents of a bundle: it reads and checks
+// the file ([Load]), finds the images that charts and manifests name
+// ([FindImages]), and gathers everything that the bundle carries ([Gather]).
+//
+// # Where images come from
+//
+//	docker.io/library/nginx:1.29     a registry, with the credentials of the Docker configuration
+//	oci:./out/app:latest             an OCI image layout, and which of its images
+//	oci-archive:./app.tar.zst:1.2    the same in a tar, in any compression
+//	docker-archive:./app.tar         what `docker save` writes, in any compression
+//	spec.from                        another signed bundle
+//
+// A source that knows its digests is not read when it is gathered: only indexes,
+// manifests and configs are. Layers stream from the source when the bundle is written,
+// and the writer checks them against the digests gathered here. Archives of the
+// old Docker kind know no digests and are hashed first; a compressed archive
+// is first expanded into an unnamed temporary file, because its layers are needed out of order.
+//
+// # Reproducible
+//
+// Tags move. [Lock] is the content of airgap.lock: the digest of everything that came from
+// elsewhere, and the issue time. A second Gather with the same inputs and that
+// lock gives the same content to the byte.
+package source

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"airgap/bundle"
+	"airgap/bundle/source"
+	"airgap/internal/progress"
+	"airgap/signing"
+)
+
+var _ = register(newBuildCommand)
+
+// buildOptions are the flags of build.
+type buildOptions struct {
+	file, bundle, key  string
+	platforms, fromKey []string
+	update             bool
+	concurrency        int
+	output             string
+}
+
+func newBuildCommand(e *env) *cobra.Command {
+	var o buildOptions
+	cmd := &cobra.Command{
+		Use:   "build",
+		Short: "Gather what airgap.yaml names into one signed bundle",
+		Long: `Gather what airgap.yaml names into one signed bundle: images from registries, layouts and
+archives, charts, manifests, files, and the contents of other signed bundles.
+
+airgap.lock, beside airgap.yaml, keeps the digest of everything that was fetched and the issue time: the same
+inputs, lock and key give the same bytes. --update takes what tags mean now. SOURCE_DATE_EPOCH
+sets the issue time. The password of the key is taken from COSIGN_PASSWORD or asked for.`,
+		Example: `  airgap build -f airgap.yaml -o site.airgap --key site.key
+  airgap build -o site.airgap --key site.key --platform linux/amd64 --platform linux/arm64
+  airgap build -o site.airgap --key site.key --from-key airgap-release.pub`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.build(cmd.Context(), o) },
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&o.file, "file", "f", "airgap.yaml", "`file` that says what to gather")
+	flags.StringVarP(&o.bundle, "bundle", "o", "", "`file` to write; a name that ends in / is written as a folder")
+	flags.StringVar(&o.key, "key", "", "private key `file` to sign with")
+	flags.StringArrayVar(&o.platforms, "platform", nil, "`os/architecture` to carry, instead of spec.platforms (repeatable)")
+	flags.StringArrayVar(&o.fromKey, "from-key", nil, "public key `file` of a bundle in spec.from; the key that signs is trusted too (repeatable)")
+	flags.BoolVar(&o.update, "update", false, "take what tags mean now and renew airgap.lock")
+	flags.IntVar(&o.concurrency, "concurrency", 0, "`number` of images looked up and layers fetched at a time (default: chosen)")
+	addOutputFlag(cmd, &o.output, "")
+	return cmd
+}
+
+// buildReport is what build prints as JSON.
+type buildReport struct {
+	Bundle   string         `json:"bundle"`
+	Name     string         `json:"name"`
+	Version  string         `json:"version"`
+	IssuedAt string         `json:"issuedAt"`
+	Bytes    int64          `json:"bytes"`
+	KeyID    string         `json:"keyID"`
+	Images   []source.Found `json:"images"`
+	Seconds  float64        `json:"seconds"`
+}
+
+func (e *env) build(ctx context.Context, o buildOptions) error {
+	began := e.now()
+	switch {
+	case o.bundle == "":
+		return &usageError{errors.New("-o is missing: the bundle to write")}
+	case o.key == "":
+		return withHint(&usageError{errors.New("--key is missing: a bundle is always signed")}, "make a pair of keys with `airgap keygen`")
+	}
+	if err := checkOutput(o.output); err != nil {
+		return err
+	}
+	spec, err := loadSpec(o.file)
+	if err != nil {
+		return err
+	}
+	key, err := e.readPrivateKey(o.key)
+	if err != nil {
+		return err
+	}
+	options, err := e.sourceOptions(spec, o, key)
+	if err != nil {
+		return err
+	}
+	gathered, err := source.Gather(ctx, spec, options)
+	if err != nil {
+		return fromHint(err)
+	}
+	defer gathered.Close()
+
+	bar := e.progress("build", o.output)
+	defer bar.Stop()
+	manifest, err := bundle.Create(ctx, o.bundle, gathered.Content, bundle.CreateOptions{
+		Signers: []*signing.PrivateKey{key}, Concurrency: o.concurrency, Progress: bar.Set,
+	})
+	if err != nil {
+		return fmt.Errorf("write %s: %w", o.bundle, err)
+	}
+	bar.Done()
+	if err := gathered.Lock.Write(spec.LockPath()); err != nil {
+		return fmt.Errorf("the bundle is written, its lock is not: %w", err)
+	}
+	report := buildReport{
+		Bundle: o.bundle, Name: manifest.Name, Version: manifest.Version, IssuedAt: manifest.IssuedAt,
+		Bytes: manifest.Size(), KeyID: key.Public().ID(), Images: gathered.Images, Seconds: e.now().Sub(began).Seconds(),
+	}
+	if o.output == outputJSON {
+		return e.printJSON(report)
+	}
+	p := &printer{w: e.stdout}
+	p.line("%s: %s %s, %s, %s", o.bundle, report.Name, report.Version, progress.Bytes(report.Bytes), counts(manifest))
+	p.line("signed by key ID %s", report.KeyID)
+	return p.err
+}
+
+// loadSpec reads airgap.yaml.
+func loadSpec(file string) (*source.Spec, error) {
+	spec, err := source.Load(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, withHint(&usageError{err}, "say which file with -f, or write one; `airgap build --help` tells how")
+	}
+	return spec, err
+}
+
+// sourceOptions are what gathering needs, from flags, files and environment.
+func (e *env) sourceOptions(spec *source.Spec, o buildOptions, key *signing.PrivateKey) (source.Options, error) {
+	if o.concurrency < 0 {
+		return source.Options{}, &usageError{fmt.Errorf("--concurrency %d: want a positive number", o.concurrency)}
+	}
+	versions := stampedVersions()
+	options := source.Options{
+		Platforms: o.platforms, Concurrency: o.concurrency, Now: e.now,
+		AirgapVersion: versions.Airgap, KubernetesVersion: versions.Kubernetes,
+	}
+	trusted, err := readPublicKeys(o.fromKey)
+	if err != nil {
+		return options, err
+	}
+	options.Trust = signing.Policy{Keys: append(trusted, key.Public()), Threshold: 1}
+	if spec.Spec.From == nil {
+		if options.SystemBundle, err = e.systemBundle(); err != nil {
+			return options, err
+		}
+	}
+	if !o.update {
+		if options.Lock, err = source.ReadLock(spec.LockPath()); err != nil {
+			return options, err
+		}
+	}
+	if text, ok := e.getenv("SOURCE_DATE_EPOCH"); ok {
+		seconds, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || seconds < 0 {
+			return options, &usageError{fmt.Errorf("SOURCE_DATE_EPOCH %q: want seconds since 1970", text)}
+		}
+		options.IssuedAt = time.Unix(seconds, 0)
+	}
+	return options, nil
+}
+
+// systemBundle finds the bundle that a missing spec.from means: system.airgap beside the executable.
+func (e *env) systemBundle() (string, error) {
+	executable, ok := e.getenv("AIRGAP_EXECUTABLE") // the self-extracting file, which this process came out of
+	if !ok {
+		var err error
+		if executable, err = os.Executable(); err != nil {
+			return "", err
+		}
+	}
+	folder := filepath.Dir(executable)
+	places := []string{
+		filepath.Join(folder, "system.airgap"),
+		filepath.Join(folder, "dist", "system.airgap"),
+		filepath.Join(filepath.Dir(folder), "dist", "system.airgap"),
+	}
+	if i := slices.IndexFunc(places, func(place string) bool { _, err := os.Stat(place); return err == nil }); i >= 0 {
+		return places[i], nil
+	}
+	return "", withHint(&usageError{fmt.Errorf("spec.from is left out, and there is no system.airgap in %s", folder)},
+		"put system.airgap beside the executable, name it in spec.from, or write `from: []` for a bundle of content only")
+}
+
+// fromHint says which flag trusts the bundle that a spec starts from.
+func fromHint(err error) error {
+	var from *source.FromError
+	if !errors.As(err, &from) {
+		return err
+	}
+	switch {
+	case errors.Is(err, signing.ErrUntrusted):
+		return withHint(err, "if you trust its maker, add --from-key with their public key (not one that came with the bundle)")
+	case errors.Is(err, fs.ErrNotExist):
+		return withHint(&usageError{err}, "spec.from names bundles by paths relative to airgap.yaml")
+	}
+	return err
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"airgap/bundle/source"
+)
+
+var _ = register(newImagesCommand)
+
+func newImagesCommand(e *env) *cobra.Command {
+	var file, output string
+	var why bool
+	cmd := &cobra.Command{
+		Use:   "images",
+		Short: "List every image that airgap.yaml, its charts and manifests need, and why",
+		Long: `List every image that airgap.yaml, its charts and manifests need. Charts are rendered as an install would.
+No image is fetched. What is guessed, from fields of custom resources that look like images, says
+so; spec.ignoreImages leaves a wrong guess out.`,
+		Example: `  airgap images -f airgap.yaml
+  airgap images --why
+  airgap images --output json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.images(cmd.Context(), file, why, output) },
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "airgap.yaml", "`file` that says what to gather")
+	cmd.Flags().BoolVar(&why, "why", false, "say where each image is named")
+	addOutputFlag(cmd, &output, "o")
+	return cmd
+}
+
+func (e *env) images(ctx context.Context, file string, why bool, output string) error {
+	if err := checkOutput(output); err != nil {
+		return err
+	}
+	spec, err := loadSpec(file)
+	if err != nil {
+		return err
+	}
+	lock, err := source.ReadLock(spec.LockPath())
+	if err != nil {
+		return err
+	}
+	versions := stampedVersions()
+	found, err := source.FindImages(ctx, spec, source.Options{
+		Lock: lock, AirgapVersion: versions.Airgap, KubernetesVersion: versions.Kubernetes,
+	})
+	if err != nil {
+		return err
+	}
+	if output == outputJSON {
+		return e.printJSON(found)
+	}
+	p := &printer{w: e.stdout}
+	for _, image := range found {
+		p.line("%s", image.Reference)
+		if !why {
+			continue
+		}
+		for _, mention := range image.Why {
+			if mention.Guessed {
+				p.line("  %s: guessed", mention.Where)
+			} else {
+				p.line("  %s", mention.Where)
+			}
+		}
+	}
+	return p.err
+}

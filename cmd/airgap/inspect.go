@@ -1,0 +1,113 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"airgap/bundle"
+	"airgap/internal/progress"
+	"airgap/signing"
+)
+
+var _ = register(newInspectCommand)
+
+func newInspectCommand(e *env) *cobra.Command {
+	var keys []string
+	var output string
+	cmd := &cobra.Command{
+		Use:   "inspect BUNDLE",
+		Short: "Show what is in a bundle",
+		Long: `Show what is in a bundle. Only its head is read: this says what the maker signed, not that the rest of
+the file is undamaged, which is what verify does. Without --key not even the signature
+is checked, and the report says so.`,
+		Example: `  airgap inspect site.airgap --key site.pub
+  airgap inspect site.airgap -o json | jq '.manifest.images[].reference'`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return e.inspect(args[0], keys, output) },
+	}
+	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `file` of the bundle's maker (repeatable)")
+	addOutputFlag(cmd, &output, "o")
+	return cmd
+}
+
+// inspectReport is what inspect prints as JSON.
+type inspectReport struct {
+	Bundle   string           `json:"bundle"`
+	Verified bool             `json:"verified"` // the signature over the manifest, by a key that was given
+	Signers  []string         `json:"signers"`  // key IDs
+	Bytes    int64            `json:"bytes"`
+	Manifest *bundle.Manifest `json:"manifest"`
+}
+
+func (e *env) inspect(path string, keyFiles []string, output string) error {
+	if err := checkOutput(output); err != nil {
+		return err
+	}
+	keys, err := readPublicKeys(keyFiles)
+	if err != nil {
+		return err
+	}
+	var trust bundle.Trust = bundle.AllowUnsigned{}
+	if len(keys) > 0 {
+		trust = signing.Policy{Keys: keys, Threshold: 1}
+	}
+	reader, err := bundle.Open(path, trust)
+	if err != nil {
+		return missingBundle(err)
+	}
+	defer reader.Close()
+	report := inspectReport{
+		Bundle: path, Verified: len(reader.Signers()) > 0, Signers: reader.Signers(),
+		Bytes: reader.Manifest().Size(), Manifest: reader.Manifest(),
+	}
+	if report.Signers == nil {
+		report.Signers = []string{}
+	}
+	if output == outputJSON {
+		return e.printJSON(report)
+	}
+	return e.printInspection(report)
+}
+
+// printInspection is the report for a person.
+func (e *env) printInspection(report inspectReport) error {
+	m, p := report.Manifest, &printer{w: e.stdout}
+	if !report.Verified {
+		p.line("UNVERIFIED: no --key was given, so nothing below is proven")
+	}
+	p.line("%s %s, issued %s, for %s", m.Name, m.Version, m.IssuedAt, strings.Join(m.Platforms, ", "))
+	p.line("%s in %d entries", progress.Bytes(report.Bytes), len(m.Entries))
+	if report.Verified {
+		p.line("signed by key ID %s", strings.Join(report.Signers, ", "))
+	}
+	if m.VersionFloor != "" {
+		p.line("no return below %s", m.VersionFloor)
+	}
+	if m.MinimumAirgap != "" {
+		p.line("needs airgap %s", m.MinimumAirgap)
+	}
+	for _, d := range m.Distributions {
+		p.line("distribution  %s: airgap %s, Kubernetes %s, %s", d.Platform, d.Version, d.Kubernetes, progress.Bytes(d.Size))
+	}
+	for _, image := range m.Images {
+		p.line("image         %s  %s%s", image.Reference, image.Digest, systemMark(image))
+	}
+	for _, c := range m.Charts {
+		p.line("chart         %s/%s: %s %s", c.Namespace, c.Release, c.Chart, c.Version)
+	}
+	for _, o := range m.Manifests {
+		p.line("manifest      %s", o.Name)
+	}
+	for _, f := range m.Files {
+		p.line("file          %s %s", f.Mode, f.Target)
+	}
+	return p.err
+}
+
+func systemMark(image bundle.Image) string {
+	if image.System {
+		return "  (system)"
+	}
+	return ""
+}

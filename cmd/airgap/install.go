@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"airgap/installer"
+	"airgap/node/config"
+	"airgap/signing"
+)
+
+// installMemoryBytes makes the garbage collector work harder before an install takes more: it must
+// fit beside a node on a small machine.
+const installMemoryBytes = 160 << 20
+
+var _ = register(newInstallCommand)
+
+// installFlags are the flags that install and check share.
+type installFlags struct {
+	server *config.Server
+	node   *pflag.FlagSet // the flags of `airgap server`, which go to the node's configuration file
+	config string
+	keys   []string
+	init   string
+	role   string
+	output string
+
+	allowUnsigned, allowDowngrade bool
+	timeout                       time.Duration
+	dryRun                        bool
+}
+
+// add binds the shared flags.
+func (f *installFlags) add(cmd *cobra.Command) {
+	f.server = config.NewServer()
+	f.node = pflag.NewFlagSet("node", pflag.ContinueOnError)
+	addServerFlags(f.node, f.server)
+	cmd.Flags().AddFlagSet(f.node)
+	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML `file` with node flags, merged into the node's configuration")
+	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "public key `file` whose signature is accepted (repeatable); a first install makes these the machine's trust")
+	cmd.Flags().StringVar(&f.role, "role", "server", "what the machine becomes: server")
+	cmd.Flags().StringVar(&f.init, "init", "", "what runs the node: systemd or none (default: systemd where it runs)")
+	cmd.Flags().BoolVar(&f.allowUnsigned, "allow-unsigned", false, "accept a bundle that nobody has signed; the report records it")
+	cmd.Flags().BoolVar(&f.allowDowngrade, "allow-downgrade", false, "accept an older version of the bundle than this machine has had")
+	addOutputFlag(cmd, &f.output, "")
+}
+
+func newInstallCommand(e *env) *cobra.Command {
+	f := &installFlags{}
+	cmd := &cobra.Command{
+		Use:   "install BUNDLE",
+		Short: "Turn this machine into a node, or bring a node a further bundle",
+		Long: `Turn this machine into a node with the bundle's images, charts and manifests, or bring a
+node a further bundle or a newer version of one. The bundle is verified while it is read, once. An
+install that was interrupted continues when it is run again; a first one that fails leaves nothing.
+
+The first install sets which keys the machine trusts. The flags of ` + "`airgap server`" + ` are
+written to the node's configuration file.`,
+		Example: `  airgap install /media/stick/site.airgap --key site.pub
+  airgap install site.airgap --key site.pub --data-dir /srv/airgap --node-ip 10.0.0.5
+  airgap install site.airgap --key site.pub --dry-run
+  airgap install site-1.5.airgap`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return e.install(cmd.Context(), args[0], f) },
+	}
+	f.add(cmd)
+	cmd.Flags().DurationVar(&f.timeout, "timeout", installer.DefaultTimeout, "how long to wait for the node, and again for the releases")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "verify the signature, print the steps and stop")
+	return cmd
+}
+
+func (e *env) install(ctx context.Context, bundle string, f *installFlags) error {
+	opts, err := f.options(bundle)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		return e.planInstall(ctx, opts, f.output)
+	}
+	debug.SetMemoryLimit(installMemoryBytes)
+	opts.Out, opts.Terminal = e.steps(f.output)
+	began := e.now()
+	report, err := installer.Run(ctx, opts)
+	if err != nil {
+		return installError(err)
+	}
+	if f.output == outputJSON {
+		return e.printJSON(report)
+	}
+	p := &printer{w: e.stdout}
+	p.line("%s %s is installed (%.1f s)", report.Bundle, report.Version, e.now().Sub(began).Seconds())
+	return p.err
+}
+
+// planInstall prints what an install would do.
+func (e *env) planInstall(ctx context.Context, opts installer.Options, output string) error {
+	steps, err := installer.Plan(ctx, opts)
+	if err != nil {
+		return installError(err)
+	}
+	if output == outputJSON {
+		return e.printJSON(steps)
+	}
+	p := &printer{w: e.stdout}
+	for i, step := range steps {
+		p.line("%2d. %-14s %s", i+1, step.Name, step.About)
+	}
+	return p.err
+}
+
+// options turns the flags into what the installer is told.
+func (f *installFlags) options(bundle string) (installer.Options, error) {
+	if err := checkOutput(f.output); err != nil {
+		return installer.Options{}, err
+	}
+	switch f.role {
+	case "server":
+	case "agent":
+		return installer.Options{}, &usageError{errors.New("--role agent: this version installs servers only")}
+	default:
+		return installer.Options{}, &usageError{fmt.Errorf("--role %q: want server", f.role)}
+	}
+	values, err := f.configuration()
+	if err != nil {
+		return installer.Options{}, &usageError{err}
+	}
+	var keys []signing.PublicKey
+	if keys, err = readPublicKeys(f.keys); err != nil {
+		return installer.Options{}, err
+	}
+	return installer.Options{
+		Bundle:         bundle,
+		Keys:           keys,
+		AllowUnsigned:  f.allowUnsigned,
+		AllowDowngrade: f.allowDowngrade,
+		Server:         f.server,
+		Config:         values,
+		Init:           installer.Init(f.init),
+		Timeout:        f.timeout,
+		Version:        strings.TrimSuffix(stampedVersions().Airgap, unstamped),
+	}, nil
+}
+
+// configuration makes server what the node will be (its configuration file, then --config, then the flags, the
+// later winning) and returns what of it is to be written to that file.
+func (f *installFlags) configuration() (map[string]any, error) {
+	given := markGiven(f.node)
+	if err := applyConfigFile(f.node, config.PathsOf(f.server.DataDir).ConfigFile(), false); err != nil {
+		return nil, err
+	}
+	f.node.VisitAll(func(flag *pflag.Flag) { flag.Changed = given[flag.Name] })
+	if f.config != "" {
+		if err := applyConfigFile(f.node, f.config, true); err != nil {
+			return nil, err
+		}
+	}
+	values := map[string]any{}
+	f.node.VisitAll(func(flag *pflag.Flag) {
+		if !flag.Changed || flag.Name == "data-dir" {
+			return
+		}
+		if list, ok := flag.Value.(pflag.SliceValue); ok {
+			values[flag.Name] = list.GetSlice()
+			return
+		}
+		values[flag.Name] = flag.Value.String()
+	})
+	return values, nil
+}
+
+// markGiven makes flags, which the command parsed as part of its own set, count as given in their set
+// too, so that no file overrides them; and returns their names.
+func markGiven(flags *pflag.FlagSet) map[string]bool {
+	given := map[string]bool{}
+	flags.VisitAll(func(flag *pflag.Flag) {
+		if !flag.Changed {
+			return
+		}
+		given[flag.Name] = true
+		values := []string{flag.Value.String()}
+		if list, ok := flag.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+			_ = list.Replace(nil)
+		}
+		for _, value := range values {
+			_ = flags.Set(flag.Name, value) // was parsed from it before
+		}
+	})
+	return given
+}
+
+// steps is where an install tells its steps: stdout, unless that carries JSON.
+func (e *env) steps(output string) (out io.Writer, terminal bool) {
+	switch {
+	case output != outputJSON:
+		return e.stdout, isTerminal(e.stdout)
+	case isTerminal(e.stderr):
+		return e.stderr, true
+	default:
+		return io.Discard, false
+	}
+}
+
+// installError gives the installer's errors their place among the exit codes, and its hints.
+func installError(err error) error {
+	var preflight *installer.PreflightError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &preflight):
+		return &preflightError{err}
+	case errors.Is(err, installer.ErrUsage):
+		return &usageError{err}
+	}
+	return missingBundle(err)
+}
+
+func init() {
+	refusals = append(refusals, installer.ErrRefused, signing.ErrTrustSet)
+}
+

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"gopkg.in/yaml.v3"
+
+	"airgap/node/config"
+)
+
+// addAgentFlags binds the flags that every node has to a.
+func addAgentFlags(fs *pflag.FlagSet, a *config.Agent) {
+	fs.StringVarP(&a.DataDir, "data-dir", "d", a.DataDir, "`folder` of everything the node keeps")
+	fs.StringVar(&a.NodeName, "node-name", a.NodeName, "node name (default: the host's name)")
+	fs.StringVar(&a.NodeIP, "node-ip", a.NodeIP, "`address` that other nodes reach this one by (default: found)")
+	fs.StringArrayVar(&a.NodeLabels, "node-label", a.NodeLabels, "register the node with this `key=value` (repeatable)")
+	fs.StringArrayVar(&a.NodeTaints, "node-taint", a.NodeTaints, "register the node with this taint, `key=value:effect` (repeatable)")
+	fs.StringVar(&a.ResolvConf, "resolv-conf", a.ResolvConf, "resolver `file` for pods that use the host's DNS")
+	fs.StringVar(&a.PauseImage, "pause-image", a.PauseImage, "`image` of the pod sandbox (default: the packaged one)")
+	fs.StringVar(&a.Snapshotter, "snapshotter", a.Snapshotter, "containerd's snapshotter")
+	fs.StringArrayVar(&a.KubeletArgs, "kubelet-arg", a.KubeletArgs, "pass `flag=value` to the kubelet (repeatable)")
+	fs.StringArrayVar(&a.KubeProxyArgs, "kube-proxy-arg", a.KubeProxyArgs, "pass `flag=value` to kube-proxy (repeatable)")
+	fs.IntVar(&a.KubeletPort, "kubelet-port", a.KubeletPort, "`port` of the kubelet")
+	fs.IntVar(&a.KubeletHealthPort, "kubelet-healthz-port", a.KubeletHealthPort, "loopback `port` of the kubelet's health check")
+	fs.IntVar(&a.ProxyHealthPort, "kube-proxy-healthz-port", a.ProxyHealthPort, "loopback `port` of kube-proxy's health check")
+	fs.IntVar(&a.ProxyMetricsPort, "kube-proxy-metrics-port", a.ProxyMetricsPort, "loopback `port` of kube-proxy's metrics")
+	fs.BoolVar(&a.Debug, "debug", a.Debug, "log more")
+}
+
+// addServerFlags binds the flags of a server to s. Names and defaults are K3s'.
+func addServerFlags(fs *pflag.FlagSet, s *config.Server) {
+	addAgentFlags(fs, &s.Agent)
+	fs.StringVar(&s.BindAddress, "bind-address", s.BindAddress, "`address` the API server listens on (default: all)")
+	fs.StringVar(&s.AdvertiseAddress, "advertise-address", s.AdvertiseAddress, "`address` the API server is known by (default: the node's)")
+	fs.IntVar(&s.HTTPSListenPort, "https-listen-port", s.HTTPSListenPort, "`port` of the API server")
+	fs.StringArrayVar(&s.TLSSANs, "tls-san", s.TLSSANs, "further `name` or address in the API server's certificate (repeatable)")
+	fs.StringVar(&s.ClusterCIDR, "cluster-cidr", s.ClusterCIDR, "`network` of the pods")
+	fs.StringVar(&s.ServiceCIDR, "service-cidr", s.ServiceCIDR, "`network` of the services")
+	fs.StringVar(&s.ClusterDNS, "cluster-dns", s.ClusterDNS, "service `address` of the cluster's DNS (default: the tenth of the service network)")
+	fs.StringVar(&s.ClusterDomain, "cluster-domain", s.ClusterDomain, "DNS `domain` of the cluster")
+	fs.StringVar(&s.NodePorts, "service-node-port-range", s.NodePorts, "`ports` for services of type NodePort")
+	fs.StringVar(&s.DatastoreEndpoint, "datastore-endpoint", s.DatastoreEndpoint, "`URL` of the datastore (default: SQLite under the data folder)")
+	fs.StringVarP(&s.Kubeconfig, "write-kubeconfig", "o", s.Kubeconfig, "`file` for the administrator's kubeconfig (default: /etc/airgap/airgap.yaml)")
+	fs.StringVar(&s.KubeconfigMode, "write-kubeconfig-mode", s.KubeconfigMode, "its octal `mode`")
+	fs.StringArrayVar(&s.Disable, "disable", s.Disable, "leave out this packaged `component` (repeatable)")
+	fs.BoolVar(&s.DisableAgent, "disable-agent", s.DisableAgent, "run the control plane only")
+	fs.StringArrayVar(&s.APIServerArgs, "kube-apiserver-arg", s.APIServerArgs, "pass `flag=value` to the API server (repeatable)")
+	fs.StringArrayVar(&s.SchedulerArgs, "kube-scheduler-arg", s.SchedulerArgs, "pass `flag=value` to the scheduler (repeatable)")
+	fs.StringArrayVar(&s.ControllerManagerArgs, "kube-controller-manager-arg", s.ControllerManagerArgs, "pass `flag=value` to the controller manager (repeatable)")
+}
+
+// applyConfigFile sets every flag of fs that the YAML file names and the command line
+// does not. Keys are flag names without dashes in front; a key ending in "+" appends to
+// what was given. <path>.d/*.yaml follow in order. A missing file is no error unless must is set.
+func applyConfigFile(fset *pflag.FlagSet, path string, must bool) error {
+	given := map[string]bool{}
+	fset.Visit(func(f *pflag.Flag) { given[f.Name] = true })
+
+	drops, err := filepath.Glob(path + ".d/*.yaml")
+	if err != nil {
+		return err
+	}
+	sort.Strings(drops)
+	for i, file := range append([]string{path}, drops...) {
+		data, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) && i == 0 && !must {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("configuration file: %w", err)
+		}
+		if err := applyConfig(fset, file, data, given); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func applyConfig(fset *pflag.FlagSet, file string, data []byte, given map[string]bool) error {
+	var doc yaml.Node
+	if err := yaml.NewDecoder(bytes.NewReader(data)).Decode(&doc); err != nil {
+		if len(bytes.TrimSpace(data)) == 0 {
+			return nil
+		}
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if len(doc.Content) == 0 {
+		return nil
+	}
+	top := doc.Content[0]
+	if top.Kind != yaml.MappingNode {
+		return fmt.Errorf("%s:%d: want a mapping of flag names to values", file, top.Line)
+	}
+	for i := 0; i+1 < len(top.Content); i += 2 {
+		key, value := top.Content[i], top.Content[i+1]
+		name, add := strings.CutSuffix(key.Value, "+")
+		flag := fset.Lookup(name)
+		if flag == nil {
+			return fmt.Errorf("%s:%d: unknown key %q; keys are the flags of `airgap server --help`", file, key.Line, key.Value)
+		}
+		if given[name] && !add {
+			continue
+		}
+		if err := setFlag(flag, value, add); err != nil {
+			return fmt.Errorf("%s:%d: %s: %w", file, value.Line, key.Value, err)
+		}
+		flag.Changed = true
+	}
+	return nil
+}
+
+func setFlag(flag *pflag.Flag, value *yaml.Node, add bool) error {
+	var values []string
+	switch value.Kind {
+	case yaml.ScalarNode:
+		values = []string{value.Value}
+	case yaml.SequenceNode:
+		for _, item := range value.Content {
+			if item.Kind != yaml.ScalarNode {
+				return errors.New("want a list of plain values")
+			}
+			values = append(values, item.Value)
+		}
+	default:
+		return errors.New("want a value or a list of values")
+	}
+	if list, ok := flag.Value.(pflag.SliceValue); ok {
+		if add {
+			values = slices.Concat(list.GetSlice(), values)
+		}
+		return list.Replace(values)
+	}
+	return flag.Value.Set(strings.Join(values, ","))
+}
+
+// changedFlags returns what was given for the flags in names, as the values of a
+// configuration file.
+func changedFlags(fset *pflag.FlagSet, names func(name string) bool) map[string]any {
+	values := map[string]any{}
+	fset.Visit(func(f *pflag.Flag) {
+		if !names(f.Name) {
+			return
+		}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values[f.Name] = list.GetSlice()
+			return
+		}
+		values[f.Name] = f.Value.String()
+	})
+	return values
+}

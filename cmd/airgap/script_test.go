@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"airgap": func() { os.Exit(run(os.Args)) },
+	})
+}
+
+// TestScripts runs testdata/script/*.txtar: the command line as its user sees it. Beside testscript's own
+// commands there are
+//
+//	exits CODE PROGRAM ARGS…       run a program that must end with that exit code
+//	push REFERENCE PLATFORM…       push an image to the registry; several platforms make an index
+//	layout FOLDER TAG PLATFORM…    write an image as an OCI layout
+//	archive FILE REFERENCE         write an image as `docker save` of old does
+//	expand FILE…                   put the values of ${VARIABLES} into files
+//	flip FILE OFFSET               invert the bits of a byte; an offset below 0 counts from the end
+//	cut FILE SIZE                  shorten a file; a size below 0 takes that much off
+//
+// and each script has a registry of its own, at $REGISTRY.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+			env.Defer(server.Close)
+			env.Setenv("REGISTRY", strings.TrimPrefix(server.URL, "http://"))
+			env.Setenv("COSIGN_PASSWORD", "of the tests")
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("TMPDIR", env.WorkDir)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "push": push, "layout": writeLayout, "archive": writeArchive, "expand": expand, "flip": flip, "cut": cut,
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARGS…")
+	}
+	code := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		code = exit.ExitCode()
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+func expand(ts *testscript.TestScript, _ bool, args []string) {
+	for _, file := range args {
+		file = ts.MkAbs(file)
+		data, err := os.ReadFile(file)
+		ts.Check(err)
+		ts.Check(os.WriteFile(file, []byte(os.Expand(string(data), ts.Getenv)), 0o644))
+	}
+}
+
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	file, offset := ts.MkAbs(args[0]), number(ts, args[1])
+	data, err := os.ReadFile(file)
+	ts.Check(err)
+	if offset < 0 {
+		offset += len(data)
+	}
+	data[offset] ^= 0xff
+	ts.Check(os.WriteFile(file, data, 0o644))
+}
+
+func cut(ts *testscript.TestScript, _ bool, args []string) {
+	file, size := ts.MkAbs(args[0]), number(ts, args[1])
+	if size < 0 {
+		info, err := os.Stat(file)
+		ts.Check(err)
+		size += int(info.Size())
+	}
+	ts.Check(os.Truncate(file, int64(size)))
+}
+
+func number(ts *testscript.TestScript, text string) int {
+	n, err := strconv.Atoi(text)
+	ts.Check(err)
+	return n
+}

@@ -1,0 +1,113 @@
+//go:build !desk
+
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime/debug"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"airgap/node"
+	"airgap/node/config"
+)
+
+// gcPercent trades processor time for memory: the node's processes idle most of the time, and
+// small machines have little to spare. GOGC in the environment overrides it.
+const gcPercent = 40
+
+var _, _ = register(newServerCommand), register(newAgentCommand)
+
+func newServerCommand(e *env) *cobra.Command {
+	cfg := config.NewServer()
+	var file string
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run a node with a control plane (what the service runs)",
+		Example: `  airgap server
+  airgap server --data-dir /srv/airgap --https-listen-port 7443`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := applyConfigFile(cmd.Flags(), configFile(file, cfg.DataDir), file != ""); err != nil {
+				return &usageError{err}
+			}
+			if err := cfg.Complete(); err != nil {
+				return &usageError{err}
+			}
+			if os.Geteuid() != 0 {
+				return errors.New("the node runs containers and must run as root")
+			}
+			e.limitMemory()
+			notify := systemdNotifier()
+			return runNode(cmd.Context(), func(ctx context.Context, self string) error {
+				return node.Server(ctx, cfg, node.Options{Executable: self, Notify: notify})
+			})
+		},
+	}
+	addServerFlags(cmd.Flags(), cfg)
+	cmd.Flags().StringVarP(&file, "config", "c", "", "YAML configuration `file` (default: "+config.DefaultConfigFile+")")
+	return cmd
+}
+
+func newAgentCommand(e *env) *cobra.Command {
+	var from string
+	cmd := &cobra.Command{
+		Use:    "agent",
+		Short:  "Run the half of a node that runs pods (what a server starts)",
+		Args:   cobra.NoArgs,
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := node.LoadAgent(from)
+			if err != nil {
+				return &usageError{err}
+			}
+			e.limitMemory()
+			systemdNotifier()
+			return runNode(cmd.Context(), func(ctx context.Context, self string) error {
+				return node.Agent(ctx, cfg, node.Options{Executable: self})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "`file` with the agent's configuration, written by the server")
+	_ = cmd.MarkFlagRequired("from")
+	return cmd
+}
+
+func runNode(ctx context.Context, run func(ctx context.Context, self string) error) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return run(ctx, self)
+}
+
+func configFile(given, dataDir string) string {
+	if given != "" {
+		return given
+	}
+	return config.PathsOf(dataDir).ConfigFile()
+}
+
+func (e *env) limitMemory() {
+	if gogc, _ := e.getenv("GOGC"); gogc == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
+
+// systemdNotifier takes the service manager's socket out of the environment, where
+// Kubernetes' components would each announce themselves on it, and returns how to say
+// that the whole node is up.
+func systemdNotifier() func() {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	os.Unsetenv("NOTIFY_SOCKET")
+	return func() {
+		if socket == "" {
+			return
+		}
+		os.Setenv("NOTIFY_SOCKET", socket)
+		_, _ = daemon.SdNotify(true, daemon.SdNotifyReady)
+	}
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"airgap/bundle"
+	"airgap/internal/progress"
+	"airgap/signing"
+)
+
+var _ = register(newVerifyCommand)
+
+func newVerifyCommand(e *env) *cobra.Command {
+	var keys []string
+	var output string
+	cmd := &cobra.Command{
+		Use:   "verify BUNDLE",
+		Short: "Check a bundle's signature and every one of its bytes",
+		Long: `Check a bundle's signature and every one of its bytes, reading it once. With several --key,
+any one of them is enough.`,
+		Example: `  airgap verify site.airgap --key site.pub
+  airgap verify /media/stick/site.airgap --key site.pub --output json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return e.verify(cmd.Context(), args[0], keys, output) },
+	}
+	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `file` of the bundle's maker (repeatable)")
+	addOutputFlag(cmd, &output, "o")
+	return cmd
+}
+
+// verifyReport is what verify prints as JSON.
+type verifyReport struct {
+	Bundle   string   `json:"bundle"`
+	Name     string   `json:"name"`
+	Version  string   `json:"version"`
+	IssuedAt string   `json:"issuedAt"`
+	Bytes    int64    `json:"bytes"`
+	Signers  []string `json:"signers"` // key IDs
+	Seconds  float64  `json:"seconds"`
+}
+
+func (e *env) verify(ctx context.Context, path string, keyFiles []string, output string) error {
+	began := e.now()
+	if err := checkOutput(output); err != nil {
+		return err
+	}
+	if len(keyFiles) == 0 {
+		return withHint(&usageError{errors.New("--key is missing: whose signature makes the bundle good?")},
+			"give the public key of its maker, as you got it from them; `airgap inspect` looks into a bundle without one")
+	}
+	keys, err := readPublicKeys(keyFiles)
+	if err != nil {
+		return err
+	}
+	bar := e.progress("verify", output)
+	defer bar.Stop()
+	manifest, signers, err := bundle.Verify(ctx, path, signing.Policy{Keys: keys, Threshold: 1}, bar.Set)
+	if err != nil {
+		return missingBundle(err)
+	}
+	bar.Done()
+	report := verifyReport{
+		Bundle: path, Name: manifest.Name, Version: manifest.Version, IssuedAt: manifest.IssuedAt,
+		Bytes: manifest.Size(), Signers: signers, Seconds: e.now().Sub(began).Seconds(),
+	}
+	if output == outputJSON {
+		return e.printJSON(report)
+	}
+	p := &printer{w: e.stdout}
+	p.line("%s: good: %s %s, issued %s, %s, %s", path, report.Name, report.Version, report.IssuedAt,
+		progress.Bytes(report.Bytes), counts(manifest))
+	p.line("signed by key ID %s", strings.Join(signers, ", "))
+	return p.err
+}
+
+// missingBundle makes the absence of the file named on the command line an error of usage.
+func missingBundle(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return withHint(&usageError{err}, "is the stick mounted?")
+	}
+	return err
+}
+
+// counts says how much of each kind a bundle has: "12 images, 1 chart".
+func counts(m *bundle.Manifest) string {
+	var parts []string
+	for _, part := range []struct {
+		n    int
+		word string
+	}{
+		{len(m.Images), "image"}, {len(m.Charts), "chart"}, {len(m.Manifests), "manifest"},
+		{len(m.Files), "file"}, {len(m.Distributions), "distribution"},
+	} {
+		switch {
+		case part.n == 1:
+			parts = append(parts, "1 "+part.word)
+		case part.n > 1:
+			parts = append(parts, fmt.Sprintf("%d %ss", part.n, part.word))
+		}
+	}
+	if len(parts) == 0 {
+		return "empty"
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,224 @@
+package installer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"airgap/internal/atomicfile"
+	"airgap/node/config"
+)
+
+// Report is the record of a successful install; it stays in <data-dir>/install/reports.
+type Report struct {
+	Bundle   string   `json:"bundle"`
+	Version  string   `json:"version"`
+	Digest   string   `json:"digest"`  // of the bundle manifest
+	Signers  []string `json:"signers"` // IDs of the trusted keys that signed it
+	Unsigned bool     `json:"unsigned,omitempty"`
+
+	Airgap     string `json:"airgap,omitempty"`     // version of the distribution it brought
+	Kubernetes string `json:"kubernetes,omitempty"` // of the same
+	Node       string `json:"node,omitempty"`
+	NotStarted bool   `json:"notStarted,omitempty"` // the service manager did not run
+
+	Images      int      `json:"images"`
+	BundleBytes int64    `json:"bundleBytes"`
+	Charts      int      `json:"charts"`
+	Manifests   int      `json:"manifests"`
+	Files       int      `json:"files"`
+	Releases    []string `json:"releases,omitempty"` // "podinfo 6.9.2", in the order they became Ready
+
+	Warnings []string     `json:"warnings,omitempty"`
+	Started  time.Time    `json:"started"`
+	Finished time.Time    `json:"finished"`
+	Steps    []StepReport `json:"steps"`
+}
+
+// StepReport is what one step did.
+type StepReport struct {
+	Name    string  `json:"name"`
+	Detail  string  `json:"detail,omitempty"`
+	Seconds float64 `json:"seconds"`
+}
+
+// accepted is the highest version of a bundle that a machine has run.
+type accepted struct {
+	Version string    `json:"version"`
+	Floor   string    `json:"floor,omitempty"` // highest version floor seen
+	Digest  string    `json:"digest"`
+	Time    time.Time `json:"time"`
+}
+
+func acceptedPath(p config.Paths) string { return filepath.Join(p.Install(), "accepted.json") }
+
+// readAccepted returns the accepted versions by bundle name.
+func readAccepted(p config.Paths) (map[string]accepted, error) {
+	all := map[string]accepted{}
+	return all, readJSON(acceptedPath(p), &all)
+}
+
+// commit makes what this install taught the machine permanent. It is the last step: everything
+// before may have failed without a trace here.
+func (r *run) commit(context.Context) (string, error) {
+	if len(r.Keys) > 0 && len(r.trust.Keys()) == 0 && !r.report.Unsigned {
+		if err := r.trust.Init(r.Keys); err != nil {
+			return "", err
+		}
+	}
+	if err := r.fault("commit set trust"); err != nil {
+		return "", err
+	}
+	if err := r.accept(); err != nil {
+		return "", err
+	}
+	if err := r.keepHostFiles(); err != nil {
+		return "", err
+	}
+	r.report.Finished = time.Now().UTC()
+	path, err := r.writeReport()
+	if err != nil {
+		return "", err
+	}
+	if err := r.fault("commit wrote report"); err != nil {
+		return "", err
+	}
+	if err := r.journal.Append(recordEnd, "committed"); err != nil {
+		return "", err
+	}
+	if err := r.fault("commit ended"); err != nil {
+		return "", err
+	}
+	err = errors.Join(os.RemoveAll(r.staging()), r.journal.Close())
+	r.journal = nil
+	return path, err
+}
+
+// accept remembers the version, unless a higher one is remembered.
+func (r *run) accept() error {
+	all, err := readAccepted(r.paths)
+	if err != nil {
+		return err
+	}
+	m, now := r.manifest, all[r.manifest.Name]
+	if !older(m.Version, now.Version) {
+		now.Version, now.Digest, now.Time = m.Version, r.digest, time.Now().UTC()
+	}
+	if now.Floor == "" || older(now.Floor, m.VersionFloor) {
+		now.Floor = m.VersionFloor
+	}
+	all[m.Name] = now
+	return writeJSON(acceptedPath(r.paths), all)
+}
+
+// writeReport writes the report and returns its path.
+func (r *run) writeReport() (string, error) {
+	if err := os.MkdirAll(r.reports(), 0o755); err != nil {
+		return "", err
+	}
+	name := fmt.Sprintf("%s-%s-%s.json", r.report.Finished.Format("20060102T150405Z"), r.report.Bundle, r.report.Version)
+	path := filepath.Join(r.reports(), name)
+	return path, writeJSON(path, r.report)
+}
+
+// lastReport returns the newest report; [fs.ErrNotExist] if there is none.
+func lastReport(p config.Paths) (*Report, error) {
+	folder := filepath.Join(p.Install(), "reports")
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	var newest *Report
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) != ".json" || strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		var report Report
+		if err := readJSON(filepath.Join(folder, entry.Name()), &report); err != nil {
+			return nil, err
+		}
+		if newest == nil || report.Finished.After(newest.Finished) {
+			newest = &report
+		}
+	}
+	if newest == nil {
+		return nil, fmt.Errorf("no report in %s: %w", folder, fs.ErrNotExist)
+	}
+	return newest, nil
+}
+
+// hostFile is a file that a bundle has put on the host, for an uninstall to take back.
+type hostFile struct {
+	placed
+	SHA256 string `json:"sha256"` // what was put there: a file changed since is left alone
+}
+
+func hostFilesPath(p config.Paths) string { return filepath.Join(p.Install(), "files.json") }
+
+// keepHostFiles adds the host files of this bundle to the list of all, and removes the
+// copies of replaced files that nothing needs any more. The first copy of a file is the one that
+// an uninstall restores.
+func (r *run) keepHostFiles() error {
+	var all []hostFile
+	if err := readJSON(hostFilesPath(r.paths), &all); err != nil {
+		return err
+	}
+	for _, f := range r.manifest.Files {
+		if known := slices.IndexFunc(all, func(h hostFile) bool { return h.Target == f.Target }); known >= 0 {
+			all[known].SHA256 = hexOf(f.Digest)
+			continue
+		}
+		for _, p := range r.unfinish.placed {
+			if p.Target == f.Target {
+				all = append(all, hostFile{placed: p, SHA256: hexOf(f.Digest)})
+				break
+			}
+		}
+	}
+	if len(all) > 0 {
+		if err := writeJSON(hostFilesPath(r.paths), all); err != nil {
+			return err
+		}
+	}
+	copies, err := os.ReadDir(r.backups())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, entry := range copies {
+		path := filepath.Join(r.backups(), entry.Name())
+		if !slices.ContainsFunc(all, func(h hostFile) bool { return h.Backup == path }) {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}
+	return err
+}
+
+// readJSON reads a file that writeJSON wrote; one that does not exist leaves v as it is.
+func readJSON(path string, v any) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(path, append(data, '\n'), 0o644)
+}

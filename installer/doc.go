@@ -1,0 +1,33 @@
+// Package installer turns a bare Linux machine and a bundle into a running node, and back.
+//
+// An install is a list of named steps ([Plan] lists them, [Run] runs them):
+//
+//	verify         the bundle's signature, against the machine's trust store or given keys
+//	preflight      everything that could stop the install later; every problem is reported
+//	import         the rest of the bundle, read once: images into containerd's store, the others staged
+//	distribution   the executables unpacked beside those of the running version
+//	configuration  the node's configuration file
+//	content        host files, charts and Kubernetes manifests to where the node looks for them
+//	service        the service, written and enabled
+//	switch         one symbolic link: from here on this is the machine's version
+//	start          the service
+//	node           wait until the node is Ready
+//	releases       wait until every chart of the bundle is a Ready release
+//	commit         trust store, accepted version, report; staging removed
+//
+// # Invariants
+//
+//   - Nothing but the bounded manifest and signatures of a bundle is parsed before the
+//     signature has been verified. Bytes are read from the medium once: those verified are those used.
+//   - No image name, chart, executable or file of a bundle is where anything would use it before
+//     the bundle has been read to its proper end.
+//   - The step that a machine was at is on the disk before the next one begins
+//     (<data-dir>/install/journal). An install that was killed, at any point, continues
+//     when the same bundle is installed again; every step may be repeated.
+//   - An install that fails before "switch" is undone: a first install leaves nothing, a
+//     later one leaves the version that ran, running.
+//   - The trust store and the highest accepted version change in "commit" alone, after success.
+//
+// The package imports no Kubernetes: it asks the API server in plain HTTPS, and drives the node
+// through files ([config.Paths]) and its service.
+package installer

@@ -1,0 +1,150 @@
+package installer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"airgap/bundle"
+	"airgap/internal/atomicfile"
+	"airgap/internal/progress"
+	"airgap/registry"
+)
+
+// importBundle reads the rest of the bundle, once, to its proper end: images go into containerd's
+// store, where they stay invisible until the switch; charts, manifests, files and the distribution go
+// to the staging folder. The store must not be in use, so a node that runs is stopped; its
+// pods live on.
+func (r *run) importBundle(ctx context.Context) (string, error) {
+	if err := r.service.stop(ctx); err != nil {
+		return "", fmt.Errorf("stop the node: %w", err)
+	}
+	r.changed = true
+	if err := os.MkdirAll(r.staging(), 0o700); err != nil {
+		return "", err
+	}
+	if err := r.openImport(ctx); err != nil {
+		return "", err
+	}
+	transfer := r.console.bytes(r.bundleBytes())
+	wanted := r.stagedDigests()
+	for {
+		entry, content, err := r.reader.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return "", err
+		}
+		content = &countingReader{ctx: ctx, r: content, progress: transfer}
+		if err := r.take(ctx, entry, content, slices.Contains(wanted, entry.SHA256)); err != nil {
+			return "", fmt.Errorf("%s: %w", entry.Path, err)
+		}
+		if err := r.fault("import took " + string(entry.Role)); err != nil {
+			return "", err
+		}
+	}
+	if err := atomicfile.SyncDir(r.staging()); err != nil {
+		return "", err
+	}
+	transfer.Stop()
+	r.report.Images = len(r.manifest.Images)
+	r.report.BundleBytes = r.bundleBytes()
+	return fmt.Sprintf("%d images, %s", len(r.manifest.Images), progress.Bytes(r.bundleBytes())), nil
+}
+
+// openImport opens containerd's store and begins the import, or continues it.
+func (r *run) openImport(ctx context.Context) (err error) {
+	if r.store, err = registry.OpenStore(r.paths.Containerd()); err != nil {
+		return err
+	}
+	options := registry.ImportOptions{Lease: lease(r.digest), Platform: thisPlatform()}
+	for _, image := range r.manifest.Images {
+		if !slices.ContainsFunc(image.Platforms, func(p bundle.ImagePlatform) bool { return samePlatform(p.Platform, thisPlatform()) }) {
+			continue // carried for other machines alone
+		}
+		options.Images = append(options.Images, registry.ImportImage{
+			Names:  []string{image.Reference},
+			Target: ocispec.Descriptor{MediaType: image.MediaType, Digest: digest.Digest(image.Digest), Size: image.Size},
+			Labels: map[string]string{registry.LabelPinned: registry.Pinned},
+		})
+	}
+	r.importing, err = r.store.Import(ctx, options)
+	return err
+}
+
+// lease names the import of the bundle with the given manifest digest.
+func lease(digest string) string { return "airgap-" + hexOf(digest) }
+
+// stagedDigests lists the blobs, in hex, that the installer itself needs.
+func (r *run) stagedDigests() []string {
+	var all []string
+	for _, c := range r.manifest.Charts {
+		all = append(all, hexOf(c.Digest))
+		if c.Values != "" {
+			all = append(all, hexOf(c.Values))
+		}
+	}
+	for _, o := range r.manifest.Manifests {
+		all = append(all, hexOf(o.Digest))
+	}
+	for _, f := range r.manifest.Files {
+		all = append(all, hexOf(f.Digest))
+	}
+	if d := r.distribution(); d != nil {
+		all = append(all, hexOf(d.Digest))
+	}
+	return all
+}
+
+// take brings one entry to where it is kept. content returns an error instead of io.EOF if it is
+// not what was signed, and then nothing of it is kept. A blob may be wanted in both places.
+func (r *run) take(ctx context.Context, entry bundle.Entry, content io.Reader, staged bool) error {
+	if !staged {
+		return r.deliver(ctx, entry, content)
+	}
+	file, err := os.CreateTemp(r.staging(), ".incoming-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name()) // fails once it has been renamed
+	defer file.Close()
+	if err := r.deliver(ctx, entry, io.TeeReader(content, file)); err != nil {
+		return err
+	}
+	return atomicfile.Commit(file, filepath.Join(r.staging(), entry.SHA256))
+}
+
+// deliver gives what images are made of to the import, and reads the rest to its end.
+func (r *run) deliver(ctx context.Context, entry bundle.Entry, content io.Reader) error {
+	switch entry.Role {
+	case bundle.RoleIndex, bundle.RoleManifest, bundle.RoleConfig, bundle.RoleLayer:
+		return r.importing.Blob(ctx, entry.Digest(), entry.Size, content)
+	default:
+		_, err := io.Copy(io.Discard, content)
+		return err
+	}
+}
+
+// countingReader reports what is read, and ends with its context.
+type countingReader struct {
+	ctx      context.Context
+	r        io.Reader
+	progress *progress.Progress
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := c.r.Read(p)
+	c.progress.Add(int64(n))
+	return n, err
+}

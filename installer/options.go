@@ -1,0 +1,108 @@
+package installer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"airgap/internal/hostinfo"
+	"airgap/node/config"
+	"airgap/signing"
+)
+
+// Errors a caller decides on; see also [signing.ErrUntrusted] and [PreflightError].
+var (
+	// ErrRefused says that a rule of trust forbids the bundle: an unknown key, an older version.
+	ErrRefused = errors.New("refused")
+	// ErrUsage says that the options contradict each other or the machine's state.
+	ErrUsage = errors.New("wrong usage")
+	// ErrNotInstalled says that the data folder holds no node.
+	ErrNotInstalled = errors.New("not installed")
+)
+
+// Init is what starts the node and keeps it running.
+type Init string
+
+// The service managers.
+const (
+	InitDetect  Init = ""        // systemd where it runs, else none
+	InitSystemd Init = "systemd" // a unit, enabled; started where systemd runs
+	InitNone    Init = "none"    // a detached supervisor process; it does not survive a reboot
+)
+
+// DefaultTimeout bounds the waits for the node and for the releases, each.
+const DefaultTimeout = 10 * time.Minute
+
+// Options is what an install is told.
+type Options struct {
+	Bundle string // path of the bundle: a file or a folder
+
+	Keys           []signing.PublicKey // accepted by a first install, which makes them the machine's trust
+	AllowUnsigned  bool                // accept a bundle without any signature
+	AllowDowngrade bool                // accept an older version than the highest seen
+
+	Server *config.Server // the node's effective configuration; DataDir says where everything goes
+	Config map[string]any // the keys of the configuration file to set; others in it are kept
+
+	Init    Init
+	Timeout time.Duration // 0: DefaultTimeout
+	Version string        // of this executable, to compare with a bundle's minimumAirgap
+
+	Out      io.Writer // where steps are told; nil: nowhere
+	Terminal bool      // Out is a terminal: lines may be redrawn
+
+	// Places on the host. Empty: the usual ones.
+	SystemdDir string // /etc/systemd/system
+	BinDir     string // /usr/local/bin
+
+	host     hostinfo.Host                               // zero: this machine
+	fault    func(point string) error                    // tests: called at every point at which a kill matters
+	facts    func(*Options, config.Paths) (Facts, error) // tests: another machine than this
+	setClock func(time.Time) error                       // tests: not this machine's clock
+}
+
+// complete fills in what was left empty and checks the rest.
+func (o *Options) complete() error {
+	if o.Server == nil {
+		o.Server = config.NewServer()
+	}
+	if err := o.Server.Complete(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	if o.host.FS == nil {
+		o.host = hostinfo.This()
+	}
+	switch o.Init {
+	case InitDetect:
+		o.Init = InitNone
+		if o.host.Systemd() {
+			o.Init = InitSystemd
+		}
+	case InitSystemd, InitNone:
+	default:
+		return fmt.Errorf("%w: --init %q: this version knows systemd and none", ErrUsage, o.Init)
+	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Out == nil {
+		o.Out = io.Discard
+	}
+	if o.SystemdDir == "" {
+		o.SystemdDir = "/etc/systemd/system"
+	}
+	if o.BinDir == "" {
+		o.BinDir = "/usr/local/bin"
+	}
+	if o.facts == nil {
+		o.facts = gatherFacts
+	}
+	if o.setClock == nil {
+		o.setClock = setSystemClock
+	}
+	if o.fault == nil {
+		o.fault = func(string) error { return nil }
+	}
+	return nil
+}

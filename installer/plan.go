@@ -1,0 +1,131 @@
+package installer
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"airgap/internal/progress"
+)
+
+// Step is one step of an install, as [Plan] lists it.
+type Step struct {
+	Name  string `json:"name"`
+	About string `json:"about"` // what it does for this bundle on this machine
+}
+
+// step is a step that can be run. Each may be run again, after it was interrupted or done.
+type step struct {
+	name  string
+	about func(*run) string
+	do    func(*run, context.Context) (detail string, err error)
+	once  bool // not repeated by a run that continues after the switch
+}
+
+// steps is the install, in order. The package comment says what each is for.
+var steps = []step{
+	{name: "verify", do: (*run).verify, about: func(r *run) string {
+		return fmt.Sprintf("the signature of %s", r.Bundle)
+	}},
+	{name: "preflight", do: (*run).preflight, about: func(*run) string {
+		return "what could stop the install later"
+	}},
+	{name: "import", do: (*run).importBundle, once: true, about: func(r *run) string {
+		return fmt.Sprintf("%d images, %s, into %s", len(r.manifest.Images), progress.Bytes(r.bundleBytes()), r.paths.Containerd())
+	}},
+	{name: "distribution", do: (*run).stageDistribution, once: true, about: func(r *run) string {
+		if d := r.distribution(); d != nil {
+			return fmt.Sprintf("airgap %s with Kubernetes %s into %s", d.Version, d.Kubernetes, r.paths.Versions())
+		}
+		return "none in the bundle: the one that is installed stays"
+	}},
+	{name: "configuration", do: (*run).configure, about: func(r *run) string {
+		return r.paths.ConfigFile()
+	}},
+	{name: "content", do: (*run).placeContent, about: func(r *run) string {
+		m := r.manifest
+		return fmt.Sprintf("%d files, %d charts, %d manifests", len(m.Files), len(m.Charts), len(m.Manifests))
+	}},
+	{name: "service", do: (*run).installService, about: func(r *run) string {
+		return r.service.about()
+	}},
+	{name: "switch", do: (*run).switchCurrent, once: true, about: func(r *run) string {
+		return r.paths.Current() + ": the new version takes effect"
+	}},
+	{name: "start", do: (*run).startService, about: func(*run) string {
+		return "the service"
+	}},
+	{name: "node", do: (*run).awaitNode, about: func(r *run) string {
+		return fmt.Sprintf("wait until the node is Ready, at most %s", r.Timeout)
+	}},
+	{name: "releases", do: (*run).awaitReleases, about: func(r *run) string {
+		if len(r.manifest.Charts) == 0 {
+			return "none to wait for"
+		}
+		names := make([]string, len(r.manifest.Charts))
+		for i, c := range r.manifest.Charts {
+			names[i] = c.Release
+		}
+		return fmt.Sprintf("wait until %s are Ready, at most %s", strings.Join(names, ", "), r.Timeout)
+	}},
+	{name: "commit", do: (*run).commit, about: func(r *run) string {
+		return "trust, accepted version, report in " + r.reports()
+	}},
+}
+
+// Plan verifies the bundle and lists the steps that [Run] would take. It changes nothing.
+func Plan(ctx context.Context, opts Options) ([]Step, error) {
+	r, err := newRun(opts)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	if _, err := r.verify(ctx); err != nil {
+		return nil, err
+	}
+	list := make([]Step, len(steps))
+	for i, s := range steps {
+		list[i] = Step{Name: s.name, About: s.about(r)}
+	}
+	return list, nil
+}
+
+// Check runs the preflight alone, for a bundle if opts names one, and returns what it found. The
+// error is a [*PreflightError] if there are problems.
+func Check(ctx context.Context, opts Options) ([]Finding, error) {
+	r, err := newRun(opts)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	if opts.Bundle != "" {
+		if _, err := r.verify(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.look(); err != nil {
+		return nil, err
+	}
+	return r.findings, problems(r.findings)
+}
+
+// Run installs the bundle, or continues an install of it that was interrupted, and returns
+// the report that it has written.
+func Run(ctx context.Context, opts Options) (*Report, error) {
+	r, err := newRun(opts)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	for i, s := range steps {
+		if s.name == "import" {
+			if err := r.begin(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if err := r.step(ctx, i, s); err != nil {
+			return nil, r.failed(ctx, s.name, err)
+		}
+	}
+	return r.report, nil
+}

@@ -1,0 +1,308 @@
+package installer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"airgap/bundle"
+	"airgap/internal/journal"
+	"airgap/node/config"
+	"airgap/registry"
+	"airgap/signing"
+)
+
+// run is one run of an install.
+type run struct {
+	Options
+	paths   config.Paths
+	console *console
+	service service
+
+	trust    *signing.TrustStore
+	reader   *bundle.Reader
+	manifest *bundle.Manifest
+	digest   string // of the bundle manifest: "sha256:…"
+	facts    Facts
+	findings []Finding
+
+	lock      *os.File
+	journal   *journal.Journal
+	unfinish  transaction // what this run continues, and has done itself
+	store     *registry.Store
+	importing *registry.Import
+	changed   bool // something that a running node must be restarted for
+	report    *Report
+}
+
+// Kinds of journal records.
+const (
+	recordBegin  = "begin"  // data: begun
+	recordDone   = "done"   // data: a step's name
+	recordPlaced = "placed" // data: placed
+	recordStaged = "staged" // data: name of a new folder in data/
+	recordEnd    = "end"    // data: outcome
+)
+
+// begun opens a transaction in the journal: everything up to its end belongs to one bundle.
+type begun struct {
+	Bundle  string   `json:"bundle"`
+	Version string   `json:"version"`
+	Digest  string   `json:"digest"` // of the bundle manifest
+	Absent  []string `json:"absent"` // entries of the data folder that were not there
+	Made    []string `json:"made"`   // folders made for the journal itself, the outermost first
+}
+
+// transaction is an install as the journal tells it.
+type transaction struct {
+	begun
+	open   bool // begun and not ended
+	done   map[string]bool
+	placed []placed
+	staged string // folder in data/ that was new
+}
+
+// newRun checks the options.
+func newRun(opts Options) (*run, error) {
+	r := &run{Options: opts}
+	if err := r.complete(); err != nil {
+		return nil, err
+	}
+	r.paths = config.PathsOf(r.Server.DataDir)
+	r.service = newService(&r.Options, r.paths)
+	r.console = newConsole(r.Out, r.Terminal, len(steps))
+	r.report = &Report{Started: time.Now().UTC()}
+	return r, nil
+}
+
+// close lets go of everything; what is on the disk stays as it is.
+func (r *run) close() {
+	if r.importing != nil {
+		_ = r.importing.Close()
+	}
+	if r.store != nil {
+		_ = r.store.Close()
+	}
+	if r.journal != nil {
+		_ = r.journal.Close()
+	}
+	if r.lock != nil {
+		_ = r.lock.Close()
+	}
+	if r.reader != nil {
+		_ = r.reader.Close()
+	}
+}
+
+// step runs one step, tells it, and notes in the journal that it is done.
+func (r *run) step(ctx context.Context, index int, s step) error {
+	r.console.begin(index+1, s.name)
+	began := time.Now()
+	var detail string
+	var err error
+	if s.once && r.unfinish.done["switch"] {
+		detail = "done before"
+	} else {
+		err = ctx.Err()
+		if err == nil {
+			err = r.fault(s.name + " begins")
+		}
+		if err == nil {
+			detail, err = s.do(r, ctx)
+		}
+		if err == nil {
+			err = r.fault(s.name + " ends")
+		}
+	}
+	if err != nil {
+		r.console.abandon()
+		return err
+	}
+	took := time.Since(began)
+	r.report.Steps = append(r.report.Steps, StepReport{Name: s.name, Detail: detail, Seconds: took.Seconds()})
+	r.console.end(detail, took)
+	if s.name == "preflight" {
+		r.console.warnings(r.findings)
+	}
+	if r.journal == nil { // before begin, and after commit
+		return nil
+	}
+	if err := r.journal.Append(recordDone, s.name); err != nil {
+		return err
+	}
+	r.unfinish.done[s.name] = true
+	return r.fault(s.name + " done")
+}
+
+// begin makes the data folder, takes the lock on it, and opens a transaction in the journal: the
+// unfinished one if it is of this bundle. One of another bundle is undone if that can be.
+func (r *run) begin(ctx context.Context) error {
+	made := missingFolders(r.paths.Install())
+	absent := r.absentEntries()
+	if err := os.MkdirAll(r.paths.Install(), 0o755); err != nil {
+		return err
+	}
+	if err := r.takeLock(); err != nil {
+		return err
+	}
+	j, opened, err := journal.Open(r.journalPath())
+	if err != nil {
+		return err
+	}
+	r.journal = j
+	if opened.Broken != "" {
+		r.console.warn("the install journal was damaged: what could be read was kept, the rest is in " + opened.Broken)
+	}
+	if r.unfinish, err = lastTransaction(opened.Records); err != nil {
+		return err
+	}
+	if r.unfinish.open {
+		if r.unfinish.Digest == r.digest {
+			r.console.note(fmt.Sprintf("continuing the install of %s %s that was interrupted", r.manifest.Name, r.manifest.Version))
+			return nil
+		}
+		if !r.unfinish.done["switch"] {
+			r.console.note(fmt.Sprintf("undoing the install of %s %s that was interrupted", r.unfinish.Bundle, r.unfinish.Version))
+			if err := r.rollBack(ctx); err != nil {
+				return err
+			}
+			if err := os.MkdirAll(r.paths.Install(), 0o755); err != nil {
+				return err
+			}
+			if r.journal, _, err = journal.Open(r.journalPath()); err != nil {
+				return err
+			}
+		}
+	}
+	r.unfinish = transaction{open: true, done: map[string]bool{}, begun: begun{
+		Bundle: r.manifest.Name, Version: r.manifest.Version, Digest: r.digest, Absent: absent, Made: made,
+	}}
+	if err := r.journal.Append(recordBegin, r.unfinish.begun); err != nil {
+		return err
+	}
+	return r.fault("begun")
+}
+
+// takeLock makes this the only install of the data folder. The lock ends with the process.
+func (r *run) takeLock() error {
+	if r.lock != nil {
+		return nil
+	}
+	file, err := os.OpenFile(filepath.Join(r.paths.Install(), "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		file.Close()
+		return fmt.Errorf("another install of %s is going on: wait for it, then run again", r.paths.DataDir)
+	}
+	r.lock = file
+	return nil
+}
+
+func (r *run) journalPath() string { return filepath.Join(r.paths.Install(), "journal") }
+func (r *run) staging() string     { return filepath.Join(r.paths.Install(), "staging") }
+func (r *run) backups() string     { return filepath.Join(r.paths.Install(), "replaced") }
+func (r *run) reports() string     { return filepath.Join(r.paths.Install(), "reports") }
+
+// absentEntries lists what a node would have in its data folder and this one has not.
+func (r *run) absentEntries() []string {
+	return slices.DeleteFunc(slices.Clone(dataEntries), func(name string) bool {
+		_, err := os.Lstat(filepath.Join(r.paths.DataDir, name))
+		return err == nil
+	})
+}
+
+// lastTransaction reads the last install from the journal.
+func lastTransaction(records []journal.Record) (transaction, error) {
+	var t transaction
+	for _, record := range records {
+		var err error
+		switch record.Kind {
+		case recordBegin:
+			t = transaction{open: true, done: map[string]bool{}}
+			err = record.Decode(&t.begun)
+		case recordDone:
+			var name string
+			if err = record.Decode(&name); t.open {
+				t.done[name] = true
+			}
+		case recordPlaced:
+			var p placed
+			err = record.Decode(&p)
+			t.placed = append(t.placed, p)
+		case recordStaged:
+			err = record.Decode(&t.staged)
+		case recordEnd:
+			t.open = false
+		}
+		if err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+// place puts a file on the machine so that a roll-back can undo it.
+func (r *run) place(f placement) error {
+	changed, err := place(f, r.backups(), func(p placed) error {
+		r.unfinish.placed = append(r.unfinish.placed, p)
+		return r.journal.Append(recordPlaced, p)
+	})
+	r.changed = r.changed || changed
+	if err != nil {
+		return fmt.Errorf("place %s: %w", f.target, err)
+	}
+	return nil
+}
+
+// bundleBytes is how much of the bundle follows its head.
+func (r *run) bundleBytes() (total int64) {
+	for _, e := range r.manifest.Entries {
+		total += e.Size
+	}
+	return total
+}
+
+// distribution returns the bundle's distribution for this machine; nil if it has none.
+func (r *run) distribution() *bundle.Distribution {
+	for i, d := range r.manifest.Distributions {
+		if samePlatform(d.Platform, thisPlatform()) {
+			return &r.manifest.Distributions[i]
+		}
+	}
+	return nil
+}
+
+// failed decides what becomes of a step's failure: a wish to stop, and every failure after the
+// switch, leaves everything for the next run to continue; what fails before is undone.
+func (r *run) failed(ctx context.Context, name string, err error) error {
+	err = fmt.Errorf("%s: %w", name, err)
+	switch {
+	case r.journal == nil || errors.Is(err, errKilled):
+		return err
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w; run it again to continue", err)
+	case r.unfinish.done["switch"]:
+		return fmt.Errorf("%w\n%s is installed but not complete; when the cause is gone, run it again to continue",
+			err, r.manifest.Name)
+	}
+	r.console.note("undoing what was done")
+	if undo := r.rollBack(context.WithoutCancel(ctx)); undo != nil {
+		return errors.Join(err, fmt.Errorf("undoing the install failed as well: %w; run the install again, or airgap uninstall", undo))
+	}
+	return err
+}
+
+// errKilled is what a test's fault returns to end a run as a kill would: at once.
+var errKilled = errors.New("killed")
+
+// hexOf strips the algorithm of a digest.
+func hexOf(digest string) string { return strings.TrimPrefix(digest, "sha256:") }

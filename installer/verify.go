@@ -1,0 +1,182 @@
+package installer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+
+	"airgap/bundle"
+	"airgap/signing"
+)
+
+// verify opens the bundle, reads its head, and decides whether this machine accepts it. The
+// reader stays open: the bytes used later are those that follow, read once.
+func (r *run) verify(context.Context) (string, error) {
+	var err error
+	if r.trust, err = signing.OpenTrustStore(r.paths.Trust()); err != nil {
+		return "", err
+	}
+	trust, err := r.policy()
+	if err != nil {
+		return "", err
+	}
+	if r.reader, err = bundle.Open(r.Bundle, trust); err != nil {
+		return "", err
+	}
+	r.manifest = r.reader.Manifest()
+	encoded, err := r.manifest.Encode()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(encoded)
+	r.digest = "sha256:" + hex.EncodeToString(sum[:])
+	if err := r.checkVersion(); err != nil {
+		return "", err
+	}
+	m := r.manifest
+	r.report.Bundle, r.report.Version, r.report.Digest = m.Name, m.Version, r.digest
+	r.report.Signers, r.report.Unsigned = r.reader.Signers(), len(r.reader.Signers()) == 0
+	detail := fmt.Sprintf("%s %s", m.Name, m.Version)
+	if r.report.Unsigned {
+		return detail + ", NOT SIGNED", nil
+	}
+	return detail + ", signed by " + shortIDs(r.report.Signers), nil
+}
+
+// policy is whose signature this machine wants to see: those of its trust store, which given keys
+// cannot widen, or on a first install those given.
+func (r *run) policy() (bundle.Trust, error) {
+	known := r.trust.Policy()
+	if len(known.Keys) == 0 {
+		known = signing.Policy{Keys: r.Keys, Threshold: 1}
+	} else {
+		trusted := map[string]bool{}
+		for _, key := range known.Keys {
+			trusted[key.ID()] = true
+		}
+		for _, key := range r.Keys {
+			if !trusted[key.ID()] {
+				return nil, fmt.Errorf("%w: this machine does not trust key %s given with --key; its trust was set by its first install, to %s",
+					ErrRefused, shortIDs([]string{key.ID()}), shortIDs(keyIDs(known.Keys)))
+			}
+		}
+	}
+	switch {
+	case r.AllowUnsigned:
+		return bundle.AllowUnsigned{Signed: known}, nil
+	case len(known.Keys) == 0:
+		return nil, fmt.Errorf("%w: no key to verify the bundle with: give --key FILE, or --allow-unsigned to do without", ErrUsage)
+	default:
+		return known, nil
+	}
+}
+
+// checkVersion refuses to go back: an old bundle, however well signed, may have known holes.
+func (r *run) checkVersion() error {
+	accepted, err := readAccepted(r.paths)
+	if err != nil {
+		return err
+	}
+	m := r.manifest
+	highest, known := accepted[m.Name]
+	if !known {
+		return nil
+	}
+	if older(m.Version, highest.Floor) {
+		return fmt.Errorf("%w: %s %s is below %s, the lowest version of it that this machine may run", ErrRefused, m.Name, m.Version, highest.Floor)
+	}
+	if older(m.Version, highest.Version) && !r.AllowDowngrade {
+		return fmt.Errorf("%w: %s %s is older than %s, which this machine has accepted; --allow-downgrade installs it all the same",
+			ErrRefused, m.Name, m.Version, highest.Version)
+	}
+	return nil
+}
+
+// older says whether semantic version a is below b. No b is below everything.
+func older(a, b string) bool {
+	if b == "" {
+		return false
+	}
+	va, errA := semver.NewVersion(a)
+	vb, errB := semver.NewVersion(b)
+	return errA == nil && errB == nil && va.LessThan(vb)
+}
+
+// preflight looks at the machine, raises a clock that is certainly wrong, and fails if there is
+// any problem.
+func (r *run) preflight(context.Context) (string, error) {
+	if err := r.look(); err != nil {
+		return "", err
+	}
+	if issued, behind := clockBehind(r.facts, r.manifest); behind {
+		if err := r.setClock(issued); err != nil {
+			r.findings = append(r.findings, Finding{
+				Check:  "clock",
+				Text:   fmt.Sprintf("it is before the bundle was made and cannot be raised: %v", err),
+				Remedy: fmt.Sprintf("set it, e.g. date -u -s %s", issued.Format(time.RFC3339)),
+			})
+		}
+	}
+	if err := problems(r.findings); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d warnings", len(r.findings)), nil
+}
+
+// look gathers the facts and judges them.
+func (r *run) look() error {
+	var err error
+	if r.facts, err = r.Options.facts(&r.Options, r.paths); err != nil {
+		return fmt.Errorf("look at the machine: %w", err)
+	}
+	r.findings = preflight(r.facts, &r.Options, r.manifest)
+	if r.manifest != nil && r.distribution() == nil && !r.installed() {
+		r.findings = append(r.findings, Finding{
+			Check:  "distribution",
+			Text:   fmt.Sprintf("bundle %s %s brings no airgap for %s, and this machine has none", r.manifest.Name, r.manifest.Version, thisPlatform()),
+			Remedy: "build it from system.airgap (leave `from` out), or install a bundle that has one first",
+		})
+	}
+	for _, f := range r.findings {
+		if f.Warning {
+			r.report.Warnings = append(r.report.Warnings, f.String())
+		}
+	}
+	return nil
+}
+
+// problems returns the findings that are no warnings as an error.
+func problems(findings []Finding) error {
+	var e PreflightError
+	for _, f := range findings {
+		if !f.Warning {
+			e.Problems = append(e.Problems, f)
+		}
+	}
+	if len(e.Problems) == 0 {
+		return nil
+	}
+	return &e
+}
+
+// shortIDs writes key IDs so that a person can compare them.
+func shortIDs(ids []string) string {
+	short := make([]string, len(ids))
+	for i, id := range ids {
+		short[i] = id[:min(16, len(id))]
+	}
+	return strings.Join(short, ", ")
+}
+
+func keyIDs(keys []signing.PublicKey) []string {
+	ids := make([]string, len(keys))
+	for i, key := range keys {
+		ids[i] = key.ID()
+	}
+	return ids
+}

@@ -1,0 +1,117 @@
+package hostinfo
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Listener is a listening TCP socket.
+type Listener struct {
+	Address netip.AddrPort // 0.0.0.0 or :: for all addresses
+}
+
+// Takes says whether the listener makes it impossible to listen on port of address; an
+// invalid address stands for all.
+func (l Listener) Takes(address netip.Addr, port int) bool {
+	if int(l.Address.Port()) != port {
+		return false
+	}
+	mine := l.Address.Addr().Unmap()
+	return !address.IsValid() || address.IsUnspecified() || mine.IsUnspecified() || mine == address.Unmap()
+}
+
+// Listeners lists the listening TCP sockets of this network namespace.
+func (h Host) Listeners() ([]Listener, error) {
+	var all []Listener
+	for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		err := h.lines(name, func(f []string) error {
+			const listening = "0A"
+			if len(f) < 4 || f[3] != listening {
+				return nil
+			}
+			address, err := parseSocket(f[1])
+			if err != nil {
+				return err
+			}
+			all = append(all, Listener{Address: address})
+			return nil
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // no IPv6
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// parseSocket reads "0100007F:1F90": 32-bit words of the address in host order
+// (little-endian on every platform of ours), and the port.
+func parseSocket(s string) (netip.AddrPort, error) {
+	host, port, _ := strings.Cut(s, ":")
+	raw, err := hex.DecodeString(host)
+	if err != nil || len(raw) != 4 && len(raw) != 16 {
+		return netip.AddrPort{}, fmt.Errorf("socket address %q", s)
+	}
+	for word := range slices.Chunk(raw, 4) {
+		slices.Reverse(word)
+	}
+	number, err := strconv.ParseUint(port, 16, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("socket address %q", s)
+	}
+	address, _ := netip.AddrFromSlice(raw)
+	return netip.AddrPortFrom(address.Unmap(), uint16(number)), nil
+}
+
+// DefaultRoute says whether this network namespace has a default route, IPv4 or IPv6.
+func (h Host) DefaultRoute() (bool, error) {
+	found := false
+	err := h.lines("/proc/self/net/route", func(f []string) error {
+		found = found || len(f) > 7 && f[1] == "00000000" && f[7] == "00000000"
+		return nil
+	})
+	if err != nil || found {
+		return found, err
+	}
+	err = h.lines("/proc/self/net/ipv6_route", func(f []string) error {
+		found = found || len(f) > 9 && f[0] == strings.Repeat("0", 32) && f[1] == "00" && f[9] != "lo"
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) { // no IPv6
+		err = nil
+	}
+	return found, err
+}
+
+// Addresses lists the addresses by which other machines can reach this one, those on
+// interfaces that are up and neither loopback nor a bridge of pods, in the kernel's order.
+// Link-local ones are left out.
+func Addresses() ([]netip.Addr, error) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var all []netip.Addr
+	for _, i := range interfaces {
+		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 || slices.Contains([]string{"cni0", "docker0"}, i.Name) {
+			continue
+		}
+		addresses, err := i.Addrs()
+		if err != nil {
+			return nil, fmt.Errorf("interface %s: %w", i.Name, err)
+		}
+		for _, address := range addresses {
+			prefix, err := netip.ParsePrefix(address.String())
+			if err == nil && prefix.Addr().IsGlobalUnicast() {
+				all = append(all, prefix.Addr().Unmap())
+			}
+		}
+	}
+	return all, nil
+}

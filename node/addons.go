@@ -1,0 +1,61 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"k8s.io/client-go/rest"
+
+	"airgap/addons"
+	images "airgap/airgap-images"
+	"airgap/internal/atomicfile"
+	"airgap/node/config"
+	"airgap/node/controlplane"
+)
+
+// addOns are what airgap itself runs in the control plane's process.
+func addOns(cfg *config.Server, log *slog.Logger) []controlplane.AddOn {
+	return []controlplane.AddOn{
+		{Name: "deployer", Run: func(ctx context.Context, client *rest.Config) error {
+			deployer, err := addons.NewDeployer(addons.DeployerOptions{
+				Folder: config.PathsOf(cfg.DataDir).Manifests(), Config: client,
+				Node: cfg.NodeName, Disable: cfg.Disable, Log: log,
+			})
+			if err != nil {
+				return err
+			}
+			return deployer.Run(ctx)
+		}},
+	}
+}
+
+// writePackaged puts the manifests of the packaged components where the deployer follows them. A
+// file that is as it should be is left alone.
+func writePackaged(cfg *config.Server) error {
+	resolvers, err := os.ReadFile(cfg.ResolvConf)
+	if err != nil {
+		return err
+	}
+	coredns, err := addons.CoreDNS(addons.CoreDNSOptions{
+		Image: images.Reference("coredns"), ClusterDNS: firstOf(cfg.ClusterDNS), ClusterDomain: cfg.ClusterDomain,
+		Upstream: nameservers(string(resolvers)),
+	})
+	if err != nil {
+		return err
+	}
+	dir := config.PathsOf(cfg.DataDir).Manifests()
+	for name, content := range map[string][]byte{"coredns.yaml": coredns} {
+		file := filepath.Join(dir, name)
+		if current, err := os.ReadFile(file); err == nil && bytes.Equal(current, content) {
+			continue
+		}
+		if err := atomicfile.Write(file, content, 0o600); err != nil {
+			return fmt.Errorf("packaged component: %w", err)
+		}
+	}
+	return nil
+}

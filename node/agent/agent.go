@@ -1,0 +1,181 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"airgap/node/config"
+	"airgap/node/network"
+)
+
+// agent is one running agent.
+type agent struct {
+	config  *config.Agent
+	paths   config.Paths
+	bin     string // folder of runc, the shim, the CNI plugins and nft
+	limits  limits
+	kubelet string // path of the kubelet's kubeconfig
+	proxy   string // path of kube-proxy's
+}
+
+// Run runs the agent until ctx is done or a part of it fails. The credentials must lie in
+// Paths.AgentPKI. bin is the folder that holds the distribution's executables.
+func Run(ctx context.Context, cfg *config.Agent, bin string) error {
+	paths := config.PathsOf(cfg.DataDir)
+	a := &agent{
+		config: cfg, paths: paths, bin: bin,
+		kubelet: filepath.Join(paths.AgentPKI(), "kubelet.kubeconfig"),
+		proxy:   filepath.Join(paths.AgentPKI(), "kube-proxy.kubeconfig"),
+	}
+	var err error
+	if a.limits, err = detectLimits(); err != nil {
+		return err
+	}
+	for _, line := range a.limits.notes() {
+		klog.InfoS("restricted host", "adapted", line)
+	}
+	if err := prepareHost(paths); err != nil {
+		return err
+	}
+	if err := createCgroup(paths.CgroupRoot()); err != nil {
+		return err
+	}
+
+	// Stopping goes the other way round: what uses containerd ends before it.
+	runtimeCtx, stopRuntime := context.WithCancel(context.Background())
+	runtime := make(chan error, 1)
+	go func() { runtime <- a.runContainerd(runtimeCtx) }()
+	defer func() { stopRuntime(); <-runtime }()
+
+	client, err := clientcmd.BuildConfigFromFlags("", a.kubelet)
+	if err != nil {
+		return fmt.Errorf("agent credentials: %w", err)
+	}
+	if err := a.waitForAPI(ctx, client, runtime); err != nil {
+		return ignoreCanceled(ctx, err)
+	}
+	if err := a.waitForRuntime(ctx, runtime); err != nil {
+		return ignoreCanceled(ctx, err)
+	}
+
+	failed := make(chan error, 3)
+	part := func(name string, run func(context.Context) error) {
+		err := run(ctx)
+		if err == nil {
+			err = errors.New("ended by itself")
+		}
+		failed <- fmt.Errorf("%s: %w", name, err)
+	}
+	go part("kubelet", a.runKubelet)
+	go part("kube-proxy", a.runProxy)
+	go part("pod network", func(ctx context.Context) error {
+		return a.runNetwork(ctx, client)
+	})
+	select {
+	case <-ctx.Done():
+		// The kubelet keeps nothing that needs an orderly end; give it a moment to say so.
+		select {
+		case <-failed:
+		case <-time.After(time.Second):
+		}
+		return nil
+	case err := <-failed:
+		return ignoreCanceled(ctx, err)
+	case err := <-runtime:
+		runtime <- nil // for the deferred receive
+		return fmt.Errorf("containerd: %w", err)
+	}
+}
+
+func (a *agent) runNetwork(ctx context.Context, client *rest.Config) error {
+	api, err := kubernetes.NewForConfig(client)
+	if err != nil {
+		return err
+	}
+	backend := network.Bridge{ConfDir: a.cniConf(), StateDir: a.paths.CNIState()}
+	return network.Run(ctx, api, a.config.NodeName, backend)
+}
+
+// waitForAPI returns when the API server lets this node's identity in.
+func (a *agent) waitForAPI(ctx context.Context, client *rest.Config, runtime chan error) error {
+	transport, err := rest.HTTPClientFor(client)
+	if err != nil {
+		return err
+	}
+	transport.Timeout = 5 * time.Second
+	for {
+		response, err := transport.Get(client.Host + "/readyz")
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return nil
+			}
+			err = errors.New(response.Status)
+		}
+		klog.V(2).InfoS("waiting for the API server", "url", client.Host, "err", err)
+		if err := pause(ctx, 100*time.Millisecond, runtime); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits a little, and fails when ctx is done or containerd cannot be run.
+func pause(ctx context.Context, d time.Duration, runtime chan error) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-runtime:
+		runtime <- nil
+		return fmt.Errorf("containerd: %w", err)
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func ignoreCanceled(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// prepareHost makes the agent's folders and sets the kernel's switches that pods'
+// networking needs.
+func prepareHost(paths config.Paths) error {
+	for _, dir := range []string{paths.Run(), paths.Containerd(), paths.AgentEtc(), paths.Kubelet(), paths.CNIState(), paths.PodManifests()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(paths.PodLogs(), 0o755); err != nil {
+		return err
+	}
+	for name, value := range map[string]string{
+		"net/ipv4/ip_forward":                "1",
+		"net/ipv6/conf/all/forwarding":       "1",
+		"net/bridge/bridge-nf-call-iptables": "1", // replies between pods of one bridge must pass the service's NAT
+	} {
+		file := filepath.Join("/proc/sys", name)
+		current, err := os.ReadFile(file)
+		if err != nil {
+			continue // no IPv6, or br_netfilter not there: preflight reports what is needed
+		}
+		if len(current) > 0 && string(current[:1]) == value {
+			continue
+		}
+		if err := os.WriteFile(file, []byte(value), 0); err != nil {
+			return fmt.Errorf("set %s to %s: %w; the node needs this kernel setting", name, value, err)
+		}
+	}
+	return nil
+}

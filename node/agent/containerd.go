@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/klog/v2"
+
+	images "airgap/airgap-images"
+	"airgap/internal/atomicfile"
+	"airgap/internal/child"
+	"airgap/registry"
+)
+
+//go:embed containerd.toml
+var containerdTemplate string
+
+// containerdConfig is what containerd.toml is filled in with.
+type containerdConfig struct {
+	Root, State, Socket string
+	Bin, CNIConf        string
+	Runc                string
+	PauseImage          string
+	Snapshotter         string
+	RestrictOOMScoreAdj bool
+	DisabledPlugins     []string
+}
+
+// unusedPlugins of containerd: other snapshotters and differs, NRI, tracing. Each
+// costs memory and start-up time.
+var unusedPlugins = []string{
+	"io.containerd.snapshotter.v1.blockfile",
+	"io.containerd.snapshotter.v1.erofs",
+	"io.containerd.snapshotter.v1.native",
+	"io.containerd.differ.v1.erofs",
+	"io.containerd.nri.v1.nri",
+	"io.containerd.image-verifier.v1.bindir",
+	"io.containerd.internal.v1.tracing",
+	"io.containerd.tracing.processor.v1.otlp",
+	"io.containerd.monitor.container.v1.restart",
+}
+
+func (a *agent) cniConf() string { return filepath.Join(a.paths.AgentEtc(), "cni", "net.d") }
+
+func (a *agent) writeContainerdConfig() (string, error) {
+	pauseImage := a.config.PauseImage
+	if pauseImage == "" {
+		pauseImage = images.Reference("pause")
+	}
+	t, err := template.New("containerd.toml").Parse(containerdTemplate)
+	if err != nil {
+		return "", err
+	}
+	var out bytes.Buffer
+	if err := t.Execute(&out, containerdConfig{
+		Root: a.paths.Containerd(), State: a.paths.ContainerdState(), Socket: a.paths.ContainerdSocket(),
+		Bin: a.bin, CNIConf: a.cniConf(), Runc: filepath.Join(a.bin, "runc"),
+		PauseImage: pauseImage, Snapshotter: a.config.Snapshotter,
+		RestrictOOMScoreAdj: a.limits.noResource, DisabledPlugins: unusedPlugins,
+	}); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(a.cniConf(), 0o700); err != nil {
+		return "", err
+	}
+	file := filepath.Join(a.paths.AgentEtc(), "containerd.toml")
+	return file, atomicfile.Write(file, out.Bytes(), 0o600)
+}
+
+// runContainerd keeps containerd running as a child until ctx is done.
+func (a *agent) runContainerd(ctx context.Context) error {
+	file, err := a.writeContainerdConfig()
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	// The shims are children of containerd's children, and inherit its environment: give
+	// them nothing of ours.
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "AIRGAP_") || strings.HasPrefix(v, "NOTIFY_SOCKET=") || strings.HasPrefix(v, "PATH=")
+	})
+	env = append(env, "PATH="+a.bin+":"+os.Getenv("PATH"))
+	return child.Run(ctx, child.Spec{
+		Name: "containerd", Path: self, Args: []string{"airgap", "containerd", "--config", file},
+		Env: env, Log: os.Stderr, Stop: 3 * time.Second,
+		Report: func(format string, args ...any) { klog.Warningf(format, args...) },
+	})
+}
+
+// waitForRuntime returns when containerd's CRI answers, after making sure again that
+// no image can be collected as garbage: there is nowhere to pull it from.
+func (a *agent) waitForRuntime(ctx context.Context, runtime chan error) error {
+	conn, err := grpc.NewClient("unix://"+a.paths.ContainerdSocket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	cri := runtimeapi.NewRuntimeServiceClient(conn)
+	for {
+		_, err := cri.Status(ctx, &runtimeapi.StatusRequest{})
+		if err == nil {
+			break
+		}
+		klog.V(2).InfoS("waiting for containerd", "err", err)
+		if err := pause(ctx, 50*time.Millisecond, runtime); err != nil {
+			return err
+		}
+	}
+	client, err := containerd.NewWithConn(conn, containerd.WithDefaultNamespace(registry.Namespace))
+	if err != nil {
+		return err
+	}
+	names, err := pinnedImages(a.paths.PinnedImages())
+	if err != nil {
+		return err
+	}
+	missing, err := registry.Pin(ctx, client.ImageService(), names)
+	for _, name := range missing {
+		klog.InfoS("an image of an installed bundle is gone; install the bundle again", "image", name)
+	}
+	return err
+}
+
+// pinnedImages reads the lists of references in a folder.
+func pinnedImages(dir string) ([]string, error) {
+	lists, err := filepath.Glob(filepath.Join(dir, "*.txt"))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, list := range lists {
+		data, err := os.ReadFile(list)
+		if err != nil {
+			return nil, fmt.Errorf("images to pin: %w", err)
+		}
+		names = append(names, strings.Fields(string(data))...)
+	}
+	return names, nil
+}

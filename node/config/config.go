@@ -1,0 +1,98 @@
+package config
+
+import (
+	"time"
+)
+
+// Defaults that are not zero.
+const (
+	DefaultDataDir         = "/var/lib/airgap"
+	DefaultConfigFile      = "/etc/airgap/config.yaml"
+	DefaultKubeconfig      = "/etc/airgap/airgap.yaml" // admin's kubeconfig, 0600
+	DefaultHTTPSListenPort = 6443
+	DefaultClusterCIDR     = "10.42.0.0/16"
+	DefaultServiceCIDR     = "10.43.0.0/16"
+	DefaultClusterDomain   = "cluster.local"
+	DefaultNodePorts       = "30000-32767"
+)
+
+// Agent is the half of a node that runs pods: containerd, kubelet, kube-proxy, network.
+type Agent struct {
+	DataDir    string // root of everything the node keeps; absolute
+	NodeName   string // lower-case DNS name; empty: the host's name
+	NodeIP     string // address other nodes reach this one by; empty: found at start
+	NodeLabels []string
+	NodeTaints []string
+	ResolvConf string // kubelet's --resolv-conf; empty: a usable one is found, or an empty one made
+
+	// Ports of the node's own listeners; all but the kubelet's on loopback. A second node on
+	// the same network namespace needs others.
+	KubeletPort       int // 10250
+	KubeletHealthPort int // 10248
+	ProxyHealthPort   int // 10256
+	ProxyMetricsPort  int // 10249
+
+	Snapshotter   string   // containerd's: "overlayfs"
+	PauseImage    string   // empty: the packaged one
+	KubeletArgs   []string // "key=value", given to the kubelet last
+	KubeProxyArgs []string
+	Debug         bool
+
+	// What an agent must know of its cluster. A server fills it in for its own agent.
+	ServerURL     string // https://host:port
+	ClusterCIDR   string // comma-separated for dual stack
+	ServiceCIDR   string
+	ClusterDNS    string // empty: the tenth address of each service network
+	ClusterDomain string
+}
+
+// Server is a node with a control plane.
+type Server struct {
+	Agent
+
+	BindAddress      string // listener of the API server; empty: all
+	AdvertiseAddress string // empty: NodeIP
+	HTTPSListenPort  int
+	TLSSANs          []string
+	NodePorts        string // --service-node-port-range
+
+	Kubeconfig     string // where the admin's kubeconfig is written; empty: per DataDir, see Paths
+	KubeconfigMode string // octal, "0600"
+
+	DatastoreEndpoint string   // empty: SQLite under DataDir
+	Disable           []string // packaged components to leave out
+	DisableAgent      bool     // control plane only
+
+	APIServerArgs         []string
+	SchedulerArgs         []string
+	ControllerManagerArgs []string
+}
+
+// NewServer returns a Server with every default set that does not depend on the host.
+func NewServer() *Server {
+	return &Server{
+		Agent:           *NewAgent(),
+		HTTPSListenPort: DefaultHTTPSListenPort,
+		NodePorts:       DefaultNodePorts,
+		KubeconfigMode:  "0600",
+	}
+}
+
+// NewAgent returns an Agent with every default set that does not depend on the host.
+func NewAgent() *Agent {
+	return &Agent{
+		DataDir:           DefaultDataDir,
+		KubeletPort:       10250,
+		KubeletHealthPort: 10248,
+		ProxyHealthPort:   10256,
+		ProxyMetricsPort:  10249,
+		Snapshotter:       "overlayfs",
+		ClusterCIDR:       DefaultClusterCIDR,
+		ServiceCIDR:       DefaultServiceCIDR,
+		ClusterDomain:     DefaultClusterDomain,
+	}
+}
+
+// StopTimeout bounds an orderly stop of all processes of a node; what still runs
+// then is killed.
+const StopTimeout = 8 * time.Second

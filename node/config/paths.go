@@ -1,0 +1,129 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"path/filepath"
+)
+
+// Paths is where each thing of the node with one data folder lies. Everything durable is
+// under the data folder; sockets and other state of the running node are under /run,
+// so that a reboot clears them.
+type Paths struct {
+	DataDir string
+	ID      string // names the node's cgroup and run folder: "airgap", or "airgap-<8 hex>" for a data folder other than the default
+}
+
+// PathsOf returns the paths of the node whose data folder is dataDir, absolute and clean.
+func PathsOf(dataDir string) Paths {
+	p := Paths{DataDir: filepath.Clean(dataDir), ID: "airgap"}
+	if p.DataDir != DefaultDataDir {
+		sum := sha256.Sum256([]byte(p.DataDir))
+		p.ID = "airgap-" + hex.EncodeToString(sum[:4])
+	}
+	return p
+}
+
+func (p Paths) isDefault() bool { return p.DataDir == DefaultDataDir }
+
+func (p Paths) join(elem ...string) string {
+	return filepath.Join(append([]string{p.DataDir}, elem...)...)
+}
+
+// Run is the folder of sockets, pid files and other volatile state.
+func (p Paths) Run() string { return filepath.Join("/run", p.ID) }
+
+// ContainerdSocket is where containerd serves GRPC.
+func (p Paths) ContainerdSocket() string { return filepath.Join(p.Run(), "containerd.sock") }
+
+// ContainerdState is containerd's state folder.
+func (p Paths) ContainerdState() string { return filepath.Join(p.Run(), "containerd") }
+
+// ServerPID holds the process ID of the running `airgap server` (or `airgap agent` on an agent).
+func (p Paths) ServerPID() string { return filepath.Join(p.Run(), "airgap.pid") }
+
+// CgroupRoot is the cgroup, relative to each hierarchy's mount, that holds all pods.
+func (p Paths) CgroupRoot() string { return "/" + p.ID }
+
+// ConfigFile is the node's YAML configuration.
+func (p Paths) ConfigFile() string {
+	if p.isDefault() {
+		return DefaultConfigFile
+	}
+	return p.join("config.yaml")
+}
+
+// Kubeconfig is the administrator's kubeconfig.
+func (p Paths) Kubeconfig() string {
+	if p.isDefault() {
+		return DefaultKubeconfig
+	}
+	return p.join("airgap.yaml")
+}
+
+// Versions holds one folder per unpacked distribution, named by the digest of its payload.
+func (p Paths) Versions() string { return p.join("data") }
+
+// Current is the symbolic link to the running version in Versions. Switching it is the
+// moment at which an install or upgrade takes effect.
+func (p Paths) Current() string { return p.join("current") }
+
+// Server is the folder of the control plane: db, tls, cred, manifests.
+func (p Paths) Server() string { return p.join("server") }
+
+// DB is the folder of the SQLite datastore.
+func (p Paths) DB() string { return p.join("server", "db") }
+
+// TLS holds the cluster's certificate authorities, and the control plane's certificates and keys; 0700.
+func (p Paths) TLS() string { return p.join("server", "tls") }
+
+// Cred holds the control plane's kubeconfigs, and the secrets encryption key; 0700.
+func (p Paths) Cred() string { return p.join("server", "cred") }
+
+// Manifests is the folder that the deployer follows.
+func (p Paths) Manifests() string { return p.join("server", "manifests") }
+
+// Agent is the folder of the half that runs pods.
+func (p Paths) Agent() string { return p.join("agent") }
+
+// Containerd is containerd's root: content, metadata and snapshots.
+func (p Paths) Containerd() string { return p.join("agent", "containerd") }
+
+// PinnedImages is a folder of lists, <bundle>.txt, of the image references, one a line, that
+// must never be collected as garbage.
+func (p Paths) PinnedImages() string { return p.join("agent", "images") }
+
+// AgentEtc holds generated configuration: containerd's, the kubelet's, CNI's.
+func (p Paths) AgentEtc() string { return p.join("agent", "etc") }
+
+// AgentPKI holds the node's own credentials; 0700.
+func (p Paths) AgentPKI() string { return p.join("agent", "pki") }
+
+// Kubelet is the kubelet's root folder: volumes and pod state.
+func (p Paths) Kubelet() string { return p.join("agent", "kubelet") }
+
+// CNIState is where host-local keeps its leases.
+func (p Paths) CNIState() string { return p.join("agent", "cni") }
+
+// PodManifests is the folder of static pods.
+func (p Paths) PodManifests() string { return p.join("agent", "pod-manifests") }
+
+// PodLogs is where container logs are kept.
+func (p Paths) PodLogs() string {
+	if p.isDefault() {
+		return "/var/log/pods"
+	}
+	return p.join("agent", "logs")
+}
+
+// Install is the installer's own folder: journal, reports, accepted versions.
+func (p Paths) Install() string { return p.join("install") }
+
+// Trust is the trust store: the public keys that this machine accepts.
+func (p Paths) Trust() string { return p.join("trust") }
+
+// Log is where a node that no service manager runs writes its log.
+func (p Paths) Log() string { return p.join("airgap.log") }
+
+// UnitName is the name of the node's service.
+func (p Paths) UnitName() string { return p.ID }

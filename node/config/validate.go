@@ -1,0 +1,175 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxDataDirLength leaves room, under the 108 bytes that a unix socket's path can
+// have, for the longest socket a pod's volume puts under the data folder.
+const maxDataDirLength = 64
+
+var (
+	nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+	octal    = regexp.MustCompile(`^0?[0-7]{3}$`)
+)
+
+// Complete fills in what follows from other fields, and reports every field that
+// is wrong, not the first.
+func (s *Server) Complete() error {
+	errs := []error{s.Agent.complete()}
+	if s.HTTPSListenPort < 1 || s.HTTPSListenPort > 65535 {
+		errs = append(errs, fmt.Errorf("https-listen-port: %d is no port", s.HTTPSListenPort))
+	}
+	for _, address := range []struct{ flag, value string }{
+		{"bind-address", s.BindAddress}, {"advertise-address", s.AdvertiseAddress},
+	} {
+		if err := checkAddress(address.flag, address.value); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if !octal.MatchString(s.KubeconfigMode) {
+		errs = append(errs, fmt.Errorf("write-kubeconfig-mode: %q is no octal mode such as 0600", s.KubeconfigMode))
+	}
+	for _, arg := range slices.Concat(s.APIServerArgs, s.SchedulerArgs, s.ControllerManagerArgs) {
+		if !strings.Contains(arg, "=") {
+			errs = append(errs, fmt.Errorf("pass-through argument %q: want flag=value", arg))
+		}
+	}
+	if s.Kubeconfig == "" {
+		s.Kubeconfig = PathsOf(s.DataDir).Kubeconfig()
+	}
+	return errors.Join(errs...)
+}
+
+// Complete is Server's for an agent alone.
+func (a *Agent) Complete() error { return a.complete() }
+
+func (a *Agent) complete() error {
+	var errs []error
+	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	switch {
+	case !filepath.IsAbs(a.DataDir):
+		add("data-dir: %q is not an absolute path", a.DataDir)
+	case filepath.Clean(a.DataDir) == "/":
+		add("data-dir: / cannot be the data folder")
+	case len(a.DataDir) > maxDataDirLength:
+		add("data-dir: %q is longer than %d bytes, too long for the sockets under it", a.DataDir, maxDataDirLength)
+	}
+	a.DataDir = filepath.Clean(a.DataDir)
+	if a.NodeName != "" && (len(a.NodeName) > 63 || !nodeName.MatchString(a.NodeName)) {
+		add("node-name: %q is no lower-case DNS name of at most 63 characters", a.NodeName)
+	}
+	if err := checkAddress("node-ip", a.NodeIP); err != nil {
+		errs = append(errs, err)
+	}
+	for _, port := range []struct {
+		flag  string
+		value int
+	}{
+		{"kubelet-port", a.KubeletPort}, {"kubelet-healthz-port", a.KubeletHealthPort},
+		{"kube-proxy-healthz-port", a.ProxyHealthPort}, {"kube-proxy-metrics-port", a.ProxyMetricsPort},
+	} {
+		if port.value < 1 || port.value > 65535 {
+			add("%s: %d is no port", port.flag, port.value)
+		}
+	}
+	cluster, err := prefixes("cluster-cidr", a.ClusterCIDR)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	service, err := prefixes("service-cidr", a.ServiceCIDR)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, c := range cluster {
+		for _, s := range service {
+			if c.Overlaps(s) {
+				add("cluster-cidr %s and service-cidr %s overlap", c, s)
+			}
+		}
+	}
+	if a.ClusterDNS == "" {
+		var addresses []string
+		for _, s := range service {
+			addresses = append(addresses, nth(s, 10).String())
+		}
+		a.ClusterDNS = strings.Join(addresses, ",")
+	} else if dns, err := netip.ParseAddr(strings.Split(a.ClusterDNS, ",")[0]); err != nil {
+		add("cluster-dns: %q is no address", a.ClusterDNS)
+	} else if len(service) > 0 && !service[0].Contains(dns) {
+		add("cluster-dns: %s is not in service-cidr %s", dns, a.ServiceCIDR)
+	}
+	for _, arg := range slices.Concat(a.KubeletArgs, a.KubeProxyArgs, a.NodeLabels) {
+		if !strings.Contains(arg, "=") {
+			add("%q: want key=value", arg)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkAddress(flag, value string) error {
+	if value == "" {
+		return nil
+	}
+	for address := range strings.SplitSeq(value, ",") {
+		if _, err := netip.ParseAddr(address); err != nil {
+			return fmt.Errorf("%s: %q is no IP address", flag, address)
+		}
+	}
+	return nil
+}
+
+// prefixes parses one network, or two of different families separated by a comma.
+func prefixes(flag, value string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for part := range strings.SplitSeq(value, ",") {
+		p, err := netip.ParsePrefix(strings.TrimSpace(part))
+		if err != nil || p.Masked() != p {
+			return nil, fmt.Errorf("%s: %q is no network such as 10.42.0.0/16", flag, part)
+		}
+		list = append(list, p)
+	}
+	if len(list) > 2 || len(list) == 2 && list[0].Addr().Is4() == list[1].Addr().Is4() {
+		return nil, fmt.Errorf("%s: %q: want one network, or one IPv4 and one IPv6", flag, value)
+	}
+	return list, nil
+}
+
+// nth returns the nth address after p's first.
+func nth(p netip.Prefix, n int) netip.Addr {
+	a := p.Addr()
+	for range n {
+		a = a.Next()
+	}
+	return a
+}
+
+// FirstServiceAddress is the address of the `kubernetes` service: the first of the
+// (first) service network.
+func (a *Agent) FirstServiceAddress() (netip.Addr, error) {
+	list, err := prefixes("service-cidr", a.ServiceCIDR)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return nth(list[0], 1), nil
+}
+
+// URL is where this machine's own processes reach the API server.
+func (s *Server) URL() string {
+	host := "127.0.0.1"
+	if a, err := netip.ParseAddr(s.BindAddress); err == nil && !a.IsUnspecified() {
+		host = s.BindAddress
+		if a.Is6() {
+			host = "[" + host + "]"
+		}
+	}
+	return "https://" + host + ":" + strconv.Itoa(s.HTTPSListenPort)
+}

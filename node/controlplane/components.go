@@ -1,0 +1,185 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/pflag"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/client-go/tools/cache"
+	cliflag "k8s.io/component-base/cli/flag"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	apiserveroptions "k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	controllersoptions "k8s.io/kubernetes/cmd/kube-controller-manager/app/options"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	scheduleroptions "k8s.io/kubernetes/cmd/kube-scheduler/app/options"
+
+	"airgap/node/config"
+)
+
+// cipherSuites are those with forward secrecy and authenticated encryption, for TLS 1.2;
+// TLS 1.3 has no others.
+const cipherSuites = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256," +
+	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384," +
+	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"
+
+// components are upstream's, with their flags parsed and nothing started.
+type components struct {
+	apiserver   *apiserveroptions.ServerRunOptions
+	scheduler   *scheduleroptions.Options
+	controllers *controllersoptions.KubeControllerManagerOptions
+}
+
+// newComponents parses the flags of all three before any of them is completed: the
+// feature gates are global, and are set once, here.
+func newComponents(cfg *config.Server, etcd []string) (*components, error) {
+	c := &components{apiserver: apiserveroptions.NewServerRunOptions(), scheduler: scheduleroptions.NewOptions()}
+	var err error
+	if c.controllers, err = controllersoptions.NewKubeControllerManagerOptions(); err != nil {
+		return nil, err
+	}
+	paths := config.PathsOf(cfg.DataDir)
+	controllerFlags := c.controllers.Flags(controllers.KnownControllers(), controllers.ControllersDisabledByDefault(), controllers.ControllerAliases())
+	c.controllers.ParsedFlags = &controllerFlags
+	for _, component := range []struct {
+		name  string
+		flags cliflag.NamedFlagSets
+		args  []string
+		extra []string
+	}{
+		{"kube-apiserver", c.apiserver.Flags(), apiServerArgs(cfg, paths, etcd), cfg.APIServerArgs},
+		{"kube-scheduler", *c.scheduler.Flags, schedulerArgs(paths), cfg.SchedulerArgs},
+		{"kube-controller-manager", controllerFlags, controllerArgs(cfg, paths), cfg.ControllerManagerArgs},
+	} {
+		if err := parse(component.name, component.flags, component.args, component.extra); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.apiserver.GenericServerRunOptions.ComponentGlobalsRegistry.Set(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func parse(name string, named cliflag.NamedFlagSets, args, extra []string) error {
+	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	flags.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
+	for _, set := range named.FlagSets {
+		flags.AddFlagSet(set)
+	}
+	for _, arg := range extra {
+		args = append(args, "--"+arg)
+	}
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("%s-arg: %w", name, err)
+	}
+	return nil
+}
+
+func apiServerArgs(cfg *config.Server, paths config.Paths, etcd []string) []string {
+	tls := func(name string) string { return filepath.Join(paths.TLS(), name) }
+	args := []string{
+		"--advertise-address=" + cfg.AdvertiseAddress,
+		"--secure-port=" + strconv.Itoa(cfg.HTTPSListenPort),
+		"--etcd-servers=" + etcd[0],
+		"--client-ca-file=" + tls(clusterCA+".crt"),
+		"--tls-cert-file=" + tls(apiServerCert+".crt"),
+		"--tls-private-key-file=" + tls(apiServerCert+".key"),
+		"--tls-min-version=VersionTLS12",
+		"--tls-cipher-suites=" + cipherSuites,
+		"--kubelet-certificate-authority=" + tls(clusterCA+".crt"),
+		"--kubelet-client-certificate=" + tls(kubeletClient+".crt"),
+		"--kubelet-client-key=" + tls(kubeletClient+".key"),
+		"--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
+		"--service-account-key-file=" + tls(serviceAccount+".pub"),
+		"--service-account-signing-key-file=" + tls(serviceAccount+".key"),
+		"--service-account-issuer=https://kubernetes.default.svc." + cfg.ClusterDomain,
+		"--requestheader-client-ca-file=" + tls(frontProxyCA+".crt"),
+		"--requestheader-allowed-names=front-proxy-client",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-username-headers=X-Remote-User",
+		"--proxy-client-cert-file=" + tls(frontProxyClient+".crt"),
+		"--proxy-client-key-file=" + tls(frontProxyClient+".key"),
+		"--authorization-mode=Node,RBAC",
+		"--enable-admission-plugins=NodeRestriction",
+		"--anonymous-auth=false",
+		"--profiling=false",
+		"--allow-privileged=true",
+		"--encryption-provider-config=" + filepath.Join(paths.Cred(), encryptionFile),
+		"--service-cluster-ip-range=" + cfg.ServiceCIDR,
+		"--service-node-port-range=" + cfg.NodePorts,
+	}
+	if cfg.BindAddress != "" {
+		args = append(args, "--bind-address="+cfg.BindAddress)
+	}
+	return args
+}
+
+func schedulerArgs(paths config.Paths) []string {
+	kubeconfig := filepath.Join(paths.Cred(), schedulerConfig)
+	return []string{
+		"--kubeconfig=" + kubeconfig,
+		"--secure-port=0",
+		"--leader-elect=false",
+		"--profiling=false",
+	}
+}
+
+func controllerArgs(cfg *config.Server, paths config.Paths) []string {
+	tls := func(name string) string { return filepath.Join(paths.TLS(), name) }
+	return []string{
+		"--kubeconfig=" + filepath.Join(paths.Cred(), controllerConfig),
+		"--secure-port=0",
+		"--leader-elect=false",
+		"--profiling=false",
+		"--use-service-account-credentials=true",
+		// Every controller makes its own account at the first start; at the default
+		// 20 requests a second that alone takes five seconds.
+		"--kube-api-qps=200",
+		"--kube-api-burst=400",
+		"--service-account-private-key-file=" + tls(serviceAccount+".key"),
+		"--root-ca-file=" + tls(clusterCA+".crt"),
+		"--cluster-signing-cert-file=" + tls(clusterCA+".crt"),
+		"--cluster-signing-key-file=" + tls(clusterCA+".key"),
+		"--allocate-node-cidrs=true",
+		"--cluster-cidr=" + cfg.ClusterCIDR,
+		"--service-cluster-ip-range=" + cfg.ServiceCIDR,
+		"--controllers=*,bootstrapsigner,tokencleaner",
+	}
+}
+
+func (c *components) runAPIServer(ctx context.Context) error {
+	completed, err := c.apiserver.Complete(ctx)
+	if err != nil {
+		return err
+	}
+	if errs := completed.Validate(); len(errs) != 0 {
+		return utilerrors.NewAggregate(errs)
+	}
+	return apiserver.Run(ctx, completed)
+}
+
+func (c *components) runScheduler(ctx context.Context) error {
+	name, err := cache.NewInformerName("kube-scheduler")
+	if err != nil {
+		return err
+	}
+	c.scheduler.InformerName = name
+	completed, sched, err := scheduler.Setup(ctx, c.scheduler)
+	if err != nil {
+		return err
+	}
+	return scheduler.Run(ctx, completed, sched)
+}
+
+func (c *components) runControllers(ctx context.Context) error {
+	cfg, err := c.controllers.Config(ctx, controllers.KnownControllers(), controllers.ControllersDisabledByDefault(), controllers.ControllerAliases())
+	if err != nil {
+		return err
+	}
+	return controllers.Run(ctx, cfg.Complete())
+}

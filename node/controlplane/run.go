@@ -1,0 +1,138 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"airgap/node/config"
+	"airgap/node/datastore"
+)
+
+// AddOn is something of airgap's own that runs beside the controllers once the API
+// server is ready. It ends when ctx is done; an error ends the control plane.
+type AddOn struct {
+	Name string
+	Run  func(ctx context.Context, client *rest.Config) error
+}
+
+// Run runs the control plane until ctx is done or a part of it fails. Prepare must have
+// been called. ready is called once, when the API server answers.
+func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func()) error {
+	paths := config.PathsOf(cfg.DataDir)
+
+	storeCtx, stopStore := context.WithCancel(context.Background())
+	store, err := datastore.Start(storeCtx, datastore.Options{
+		Endpoint: cfg.DatastoreEndpoint, Dir: paths.DB(), Socket: filepath.Join(paths.Run(), "kine.sock"),
+	})
+	if err != nil {
+		stopStore()
+		return err
+	}
+	defer func() { stopStore(); store.Wait() }()
+
+	parts, err := newComponents(cfg, store.Endpoints)
+	if err != nil {
+		return err
+	}
+
+	// The API server outlives those that talk to it.
+	apiCtx, stopAPI := context.WithCancel(context.Background())
+	api := newGroup(apiCtx)
+	defer func() { stopAPI(); api.wait() }()
+	api.start("kube-apiserver", parts.runAPIServer)
+
+	client, err := clientcmd.BuildConfigFromFlags("", cfg.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	if err := waitReady(ctx, api, client); err != nil {
+		return err
+	}
+	ready()
+
+	clientsCtx, stopClients := context.WithCancel(ctx)
+	clients := newGroup(clientsCtx)
+	defer func() { stopClients(); clients.wait() }()
+	clients.start("kube-scheduler", parts.runScheduler)
+	clients.start("kube-controller-manager", parts.runControllers)
+	for _, a := range addOns {
+		clients.start(a.Name, func(ctx context.Context) error { return a.Run(ctx, client) })
+	}
+
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-api.failed:
+		return err
+	case err := <-clients.failed:
+		return err
+	}
+}
+
+// waitReady asks the API server for /readyz until it says yes.
+func waitReady(ctx context.Context, api *group, client *rest.Config) error {
+	transport, err := rest.HTTPClientFor(client)
+	if err != nil {
+		return err
+	}
+	transport.Timeout = 2 * time.Second
+	started := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-api.failed:
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+		response, err := transport.Get(client.Host + "/readyz")
+		if err != nil {
+			continue
+		}
+		response.Body.Close()
+		if response.StatusCode == http.StatusOK {
+			klog.InfoS("API server is ready", "after", time.Since(started).Round(time.Millisecond))
+			return nil
+		}
+	}
+}
+
+// group runs functions that should only end when its context is done. The first
+// that ends otherwise is reported on failed.
+type group struct {
+	ctx     context.Context
+	failed  chan error
+	running sync.WaitGroup
+}
+
+func newGroup(ctx context.Context) *group {
+	return &group{ctx: ctx, failed: make(chan error, 16)}
+}
+
+func (g *group) start(name string, run func(context.Context) error) {
+	g.running.Go(func() {
+		err := run(g.ctx)
+		if g.ctx.Err() != nil {
+			klog.InfoS("stopped", "component", name)
+			return
+		}
+		if err == nil {
+			err = errors.New("ended by itself")
+		}
+		select {
+		case g.failed <- fmt.Errorf("%s: %w", name, err):
+		default:
+		}
+	})
+}
+
+func (g *group) wait() { g.running.Wait() }

@@ -1,0 +1,166 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/klog/v2"
+
+	"airgap/internal/atomicfile"
+	"airgap/internal/child"
+	"airgap/node/agent"
+	"airgap/node/config"
+	"airgap/node/controlplane"
+)
+
+// Options are what a running node needs besides its configuration.
+type Options struct {
+	Executable string // absolute path of this executable; its folder holds the distribution's others
+	Notify     func() // called once when the node serves; may be nil
+}
+
+// Server runs a server until ctx is done, or until a part of it fails in a way that only a
+// new process mends.
+func Server(ctx context.Context, cfg *config.Server, o Options) error {
+	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
+	if err := completeFromHost(&cfg.Agent); err != nil {
+		return err
+	}
+	if cfg.AdvertiseAddress == "" {
+		cfg.AdvertiseAddress = firstOf(cfg.NodeIP)
+	}
+	cfg.ServerURL = cfg.URL()
+	paths := config.PathsOf(cfg.DataDir)
+	unlock, err := lock(paths)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := controlplane.Prepare(cfg); err != nil {
+		return err
+	}
+	if err := writePackaged(cfg); err != nil {
+		return err
+	}
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	agentEnded := make(chan struct{})
+	if cfg.DisableAgent {
+		close(agentEnded)
+	} else {
+		// The agent starts at once: containerd comes up while the API server does.
+		agentCtx, stopAgent := context.WithCancel(context.Background())
+		stop := context.AfterFunc(ctx, stopAgent)
+		defer stop()
+		go func() {
+			defer close(agentEnded)
+			if err := runAgentChild(agentCtx, cfg, paths, o.Executable); err != nil {
+				cancel(err)
+			}
+		}()
+	}
+	err = controlplane.Run(ctx, cfg, addOns(cfg, slog.Default()), func() {
+		if o.Notify != nil {
+			o.Notify()
+		}
+	})
+	cancel(err)
+	<-agentEnded
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// Agent runs the half of the node that runs pods, until ctx is done or a part of it fails.
+// Whoever calls has put its credentials in place.
+func Agent(ctx context.Context, cfg *config.Agent, o Options) error {
+	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
+	return agent.Run(ctx, cfg, filepath.Dir(o.Executable))
+}
+
+// runAgentChild keeps the agent running as a child. Its configuration, complete, is handed
+// over in a file.
+func runAgentChild(ctx context.Context, cfg *config.Server, paths config.Paths, executable string) error {
+	data, err := json.MarshalIndent(cfg.Agent, "", "  ")
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(paths.Run(), "agent.json")
+	if err := atomicfile.Write(file, data, 0o600); err != nil {
+		return err
+	}
+	bin := filepath.Dir(executable)
+	return child.Run(ctx, child.Spec{
+		Name: "agent", Path: executable, Args: []string{"airgap", "agent", "--from", file},
+		Env: append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH")), Log: os.Stderr, Stop: config.StopTimeout - 2*time.Second,
+		Report: func(format string, args ...any) { klog.Warningf(format, args...) },
+	})
+}
+
+// LoadAgent reads the configuration that a server handed over.
+func LoadAgent(file string) (*config.Agent, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &config.Agent{}
+	if err := json.Unmarshal(data, cfg); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return cfg, nil
+}
+
+// lock makes sure that one server runs on a data folder, and leaves its process ID for
+// those who stop it.
+func lock(paths config.Paths) (unlock func(), err error) {
+	if err := os.MkdirAll(paths.Run(), 0o711); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(paths.ServerPID(), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("a server already runs on %s (process %s)", paths.DataDir, pidIn(paths.ServerPID()))
+		}
+		return nil, err
+	}
+	if err := f.Truncate(0); err != nil {
+		return nil, err
+	}
+	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+		return nil, err
+	}
+	return func() { os.Remove(paths.ServerPID()); f.Close() }, nil
+}
+
+func pidIn(file string) string {
+	data, err := os.ReadFile(file)
+	if err != nil || len(data) == 0 {
+		return "unknown"
+	}
+	return string(data[:len(data)-1])
+}
+
+func firstOf(list string) string {
+	for i := range list {
+		if list[i] == ',' {
+			return list[:i]
+		}
+	}
+	return list
+}

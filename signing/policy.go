@@ -1,0 +1,126 @@
+package signing
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sigstore/cosign/v2/pkg/cosign"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/signature"
+)
+
+// Errors a caller decides on.
+var (
+	// ErrUnsigned says that there is no signature at all.
+	ErrUnsigned = errors.New("not signed")
+	// ErrInvalid says that a signature is damaged, or is not over this message.
+	ErrInvalid = errors.New("invalid signature")
+	// ErrUntrusted says that too few trusted keys have signed. The error is an *UntrustedError.
+	ErrUntrusted = errors.New("not signed by a trusted key")
+)
+
+// UntrustedError says who is said to have signed a message that trusted keys have not. It is an [ErrUntrusted].
+type UntrustedError struct {
+	Signers []string // IDs of the keys named by signatures that are not trusted; unauthenticated
+	Have    int      // how many distinct trusted keys have signed
+	Want    int      // how many must
+}
+
+func (e *UntrustedError) Error() string {
+	text := ErrUntrusted.Error()
+	if e.Want > 1 {
+		text = fmt.Sprintf("signed by %d trusted keys, want %d", e.Have, e.Want)
+	}
+	if len(e.Signers) > 0 {
+		text += ": a signature names the unknown key " + strings.Join(e.Signers, ", ")
+	}
+	return text + "; compare with the ID of the key you were given"
+}
+
+// Is makes errors.Is(err, ErrUntrusted) true.
+func (e *UntrustedError) Is(target error) bool { return target == ErrUntrusted }
+
+// Policy says whose signatures are needed: those of at least Threshold distinct Keys.
+type Policy struct {
+	Keys      []PublicKey
+	Threshold int // 1 … number of distinct Keys; anything else accepts nothing
+}
+
+// Verify checks that sigs over message satisfy the policy and returns the IDs of the keys whose signatures
+// count, in the order of Keys. Errors are [ErrUnsigned], [ErrInvalid] or [ErrUntrusted].
+func (p Policy) Verify(message []byte, sigs []Signature) (signerIDs []string, err error) {
+	keys := make(map[string]PublicKey, len(p.Keys)) // by hint
+	for _, k := range p.Keys {
+		if k.key == nil {
+			return nil, fmt.Errorf("%w: the policy holds an empty key", ErrUntrusted)
+		}
+		keys[k.hint()] = k
+	}
+	if p.Threshold < 1 || p.Threshold > len(keys) {
+		return nil, fmt.Errorf("%w: the policy asks for %d of %d keys", ErrUntrusted, p.Threshold, len(keys))
+	}
+	if len(sigs) == 0 {
+		return nil, ErrUnsigned
+	}
+
+	signed := make(map[string]bool) // by hint
+	refused := &UntrustedError{Want: p.Threshold}
+	for i, s := range sigs {
+		sig, err := s.parse()
+		if err != nil {
+			return nil, fmt.Errorf("%w: signature %d: %v", ErrInvalid, i, err)
+		}
+		key, known := keys[sig.hint]
+		if !known {
+			refused.Signers = append(refused.Signers, hintToID(sig.hint))
+			continue
+		}
+		if err := key.verify(message, sig); err != nil {
+			return nil, fmt.Errorf("%w: signature %d, by key %s: %v", ErrInvalid, i, key.ID(), err)
+		}
+		signed[sig.hint] = true
+	}
+	if len(signed) < p.Threshold {
+		refused.Have = len(signed)
+		return nil, refused
+	}
+	for _, k := range p.Keys {
+		if id := k.ID(); signed[k.hint()] && !slices.Contains(signerIDs, id) {
+			signerIDs = append(signerIDs, id)
+		}
+	}
+	return signerIDs, nil
+}
+
+// verify checks sig with k alone, whatever key it names. It runs what cosign verify-blob runs; told that there
+// is no log, and given a key and an empty root, that needs no clock and no network.
+func (k PublicKey) verify(message []byte, sig parsed) error {
+	verifier, err := signature.LoadECDSAVerifier(k.key, crypto.SHA256)
+	if err != nil {
+		return err
+	}
+	options := &cosign.CheckOpts{SigVerifier: verifier, IgnoreTlog: true, TrustedMaterial: new(root.BaseTrustedMaterial)}
+	artifact := verify.WithArtifact(bytes.NewReader(message))
+	if _, err := cosign.VerifyNewBundle(context.Background(), options, artifact, sig.entity); err != nil {
+		return err
+	}
+	// The library leaves the digest field alone when it is given the message, and accepts signatures
+	// in another encoding than DER, which openssl would not.
+	sum := sha256.Sum256(message)
+	stated := sig.entity.GetMessageSignature().GetMessageDigest()
+	if stated.GetAlgorithm() != protocommon.HashAlgorithm_SHA2_256 || !bytes.Equal(stated.GetDigest(), sum[:]) {
+		return errors.New("the digest in the Sigstore bundle is another message's")
+	}
+	if !k.verifies(message, sig.der) {
+		return errors.New("not an ASN.1 DER signature")
+	}
+	return nil
+}
