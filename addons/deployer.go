@@ -137,15 +137,18 @@ func (d *Deployer) loadRecords(ctx context.Context) bool {
 	}
 }
 
-// Status returns what became of each file, sorted by name.
+// Status returns what became of each file of this node's, sorted by name.
 func (d *Deployer) Status() []FileStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	statuses := make([]FileStatus, 0, len(d.records))
 	for _, name := range slices.Sorted(maps.Keys(d.records)) {
-		status := d.records[name].FileStatus
-		status.Objects = slices.Clone(status.Objects)
-		statuses = append(statuses, status)
+		r := d.records[name]
+		if r.node != d.options.Node {
+			continue
+		}
+		r.Objects = slices.Clone(r.Objects)
+		statuses = append(statuses, r.FileStatus)
 	}
 	return statuses
 }

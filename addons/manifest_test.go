@@ -117,7 +117,7 @@ func TestParseManifestNamesWhatIsBad(t *testing.T) {
 		content string
 		want    []string
 	}{
-		"no YAML":        {good + "---\na: [\n", []string{"document at line 5"}},
+		"no YAML":        {good + "---\na: [\n", []string{"document at line 4"}},
 		"every document": {"a: [\n---\nb: ]\n", []string{"document at line 1", "document at line 2"}},
 		"duplicate key":  {good + "kind: Secret\n", []string{"line 1", `"kind" already set`}},
 		"no kind":        {"apiVersion: v1\nmetadata: {name: a}\n", []string{"line 1", "Kind"}},

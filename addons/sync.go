@@ -176,15 +176,18 @@ func (d *Deployer) applyObjects(ctx context.Context, r *record, p *progress, obj
 // deleteStale deletes the objects that are in a record and no longer in its file, and the records of files that
 // are gone. It returns false if something is left to do.
 //
-// It waits until every file has been read, and leaves what another file has now: an object that moves from one file to
-// another stays.
+// An object that moved to another file stays. It waits, therefore, until every file has been read.
 func (d *Deployer) deleteStale(ctx context.Context) (complete bool) {
-	var wanted []Reference
+	var moved, moving []Reference // what other files have, applied and not yet
 	for _, p := range d.files {
-		if !p.read && !p.done {
+		switch {
+		case !p.read && !p.done:
 			return false
+		case p.applied:
+			moved = append(moved, p.wanted...)
+		default:
+			moving = append(moving, p.wanted...)
 		}
-		wanted = append(wanted, p.wanted...)
 	}
 	d.mu.Lock()
 	records := maps.Clone(d.records)
@@ -196,24 +199,26 @@ func (d *Deployer) deleteStale(ctx context.Context) (complete bool) {
 		if r.node != d.options.Node || present && !p.applied {
 			continue // another server's file; or one that is skipped, bad, or not applied in full
 		}
-		var own []Reference
+		stale := r.Objects
 		if present {
-			own = p.wanted
+			stale = subtract(stale, p.wanted)
 		}
-		stale := subtract(r.Objects, own)
 		if len(stale) == 0 && present {
 			continue
 		}
-		complete = d.deleteObjects(ctx, r, stale, wanted, present) && complete
+		stale = subtract(stale, moving)
+		own := subtract(stale, moved)
+		r.Objects = subtract(r.Objects, subtract(stale, own))
+		complete = d.deleteObjects(ctx, r, own, present) && complete
 	}
 	return complete
 }
 
-// deleteObjects deletes the stale objects of one record that nothing wants, and takes what is gone out of it.
-func (d *Deployer) deleteObjects(ctx context.Context, r record, stale, wanted []Reference, present bool) (complete bool) {
+// deleteObjects deletes stale objects of one record, and takes those that are gone out of it.
+func (d *Deployer) deleteObjects(ctx context.Context, r record, stale []Reference, present bool) (complete bool) {
 	var problems []error
 	var gone []Reference
-	for _, reference := range deletionOrder(subtract(stale, wanted)) {
+	for _, reference := range deletionOrder(stale) {
 		if err := d.cluster.remove(ctx, reference, r.File); err != nil {
 			problems = append(problems, err)
 			continue
@@ -237,7 +242,7 @@ func (d *Deployer) deleteObjects(ctx context.Context, r record, stale, wanted []
 	if err != nil {
 		d.options.Log.Warn("stale objects", "file", r.File, "error", err)
 	}
-	return err == nil && len(problems) == 0 && len(gone) == len(stale)
+	return err == nil && len(problems) == 0
 }
 
 func joinLines(problems []error) string {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"airgap/signing"
@@ -19,7 +20,7 @@ import (
 const largeLayer = (chunks + 2) * chunkBytes
 
 func TestRoundTrip(t *testing.T) {
-	signer, policy := newSigner(t)
+	key, policy := signer(t, siteKey)
 	content := testContent(t, largeLayer)
 	want := make(map[string][]byte)
 	for _, b := range content.Blobs {
@@ -36,7 +37,7 @@ func TestRoundTrip(t *testing.T) {
 			path := t.TempDir() + "/" + form
 			var last, total int64
 			written, err := Create(context.Background(), path, content, CreateOptions{
-				Signers:  []*signing.PrivateKey{signer},
+				Signers:  []*signing.PrivateKey{key},
 				Progress: func(done, all int64) { last, total = done, all },
 			})
 			if err != nil {
@@ -110,9 +111,9 @@ func TestOrder(t *testing.T) {
 
 // TestDeterministic holds the bytes to be the same at any concurrency, and whatever the order of what has no order.
 func TestDeterministic(t *testing.T) {
-	signer, _ := newSigner(t)
+	key, _ := signer(t, siteKey)
 	content := testContent(t, largeLayer)
-	opts := CreateOptions{Signers: []*signing.PrivateKey{signer}, Concurrency: 1}
+	opts := CreateOptions{Signers: []*signing.PrivateKey{key}, Concurrency: 1}
 	one := mustRead(t, create(t, content, opts))
 	opts.Concurrency = 8
 	slices.Reverse(content.Manifest.Images)
@@ -178,6 +179,26 @@ func TestCreateRefuses(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestCreateWithoutRoom declares a layer that no disk has room for; it must be refused before anything is fetched.
+func TestCreateWithoutRoom(t *testing.T) {
+	huge := layer{Blob{Digest: digestOf([]byte("huge")), Size: MaxEntryBytes, Role: RoleLayer, Open: func(context.Context) (io.ReadCloser, error) {
+		t.Error("the layer was fetched")
+		return nil, io.EOF
+	}}, "sha256:00"}
+	content := tinyContent(t)
+	content.Blobs = imageManifest(t, "amd64", huge)
+	image := &content.Manifest.Images[0]
+	image.Digest, image.Size, image.Platforms[0].Digest = content.Blobs[0].Digest, content.Blobs[0].Size, content.Blobs[0].Digest
+	for _, form := range []string{"site.airgap", "site/"} {
+		dir := t.TempDir()
+		_, err := Create(context.Background(), dir+"/"+form, content, CreateOptions{})
+		if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "MB are free") {
+			t.Errorf("%s: error %v, want ENOSPC with figures", form, err)
+		}
+		assertOnly(t, dir)
 	}
 }
 
@@ -249,10 +270,13 @@ func TestGraphIsClosed(t *testing.T) {
 }
 
 func TestTrust(t *testing.T) {
-	signer, policy := newSigner(t)
-	_, strangers := newSigner(t)
+	key, policy := signer(t, siteKey)
+	stranger, strangers := signer(t, strangersKey)
 	content := testContent(t, 10)
-	signed, unsigned := create(t, content, CreateOptions{Signers: []*signing.PrivateKey{signer}}), create(t, content, CreateOptions{})
+	both := signing.Policy{Keys: slices.Concat(policy.Keys, strangers.Keys), Threshold: 2}
+	twice := create(t, content, CreateOptions{Signers: []*signing.PrivateKey{key, key}})
+	byBoth := create(t, content, CreateOptions{Signers: []*signing.PrivateKey{key, stranger}})
+	signed, unsigned := create(t, content, CreateOptions{Signers: []*signing.PrivateKey{key}}), create(t, content, CreateOptions{})
 	for name, test := range map[string]struct {
 		path  string
 		trust Trust
@@ -260,6 +284,9 @@ func TestTrust(t *testing.T) {
 	}{
 		"signed":                             {signed, policy, nil},
 		"signed, unsigned allowed":           {signed, AllowUnsigned{policy}, nil},
+		"two of two":                         {byBoth, both, nil},
+		"one of two":                         {byBoth, strangers, nil},
+		"one signer twice":                   {twice, both, signing.ErrUntrusted},
 		"unsigned, allowed":                  {unsigned, AllowUnsigned{policy}, nil},
 		"looking only":                       {signed, AllowUnsigned{}, nil},
 		"unsigned":                           {unsigned, policy, signing.ErrUnsigned},

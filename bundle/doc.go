@@ -1,5 +1,5 @@
-// Package bundle reads and writes airgap bundles. This comment is the
-// specification of the format; docs/format.md tells it with pictures.
+// Package bundle reads and writes airgap bundles: [Create] makes one, [Open] reads one, [Verify] reads
+// one through. This comment is the specification of the format; docs/format.md tells it with pictures.
 //
 // # A bundle
 //
@@ -11,7 +11,7 @@
 //	airgap.json                 the bundle manifest: what the signature covers
 //	airgap.json.sigstore.json   Sigstore bundle v0.3 over the bytes of airgap.json
 //	airgap.json.sig             the same signature, detached: base64 of ASN.1 DER
-//	airgap.json.1.sigstore.json a second signer's, and so on: 1, 2 … 15
+//	airgap.json.1.sigstore.json a second signer's pair, and so on: 1, 2 … 15
 //	airgap.json.1.sig
 //	oci-layout                  {"imageLayoutVersion":"1.0.0"}
 //	index.json                  one descriptor per image and artifact
@@ -33,39 +33,56 @@
 //
 // Charts, Kubernetes manifests, files and distributions are OCI artifacts in the
 // same layout: an image manifest with an artifactType, the empty config "{}" (or
-// Helm's config for charts) and one layer which is the thing itself. A blob is
-// stored once however many images share it. Layers are carried as the source has
-// them, never recompressed, so every digest stays true.
+// Helm's config for charts) and one layer which is the thing itself. Layers are carried as
+// the source has them, never recompressed, so every digest stays true.
+//
+// A blob is stored once however many images share it. If it has several uses (a values
+// file may be the same bytes as the empty config) it stands with the first of its roles, so
+// a reader that looks for a thing looks by digest. Blobs are sorted by role, in the order of
+// the Role constants, then by digest; layers stand in import order: images sorted by
+// reference, base layer first, each once.
 //
 // An image's root may be an index that names more platforms than the bundle
 // carries. The index is kept byte for byte (its digest is what people pin); only
 // the platforms listed in [Image.Platforms] are present, each complete.
 //
+// index.json has one descriptor per image reference, which carries the full reference as
+// both org.opencontainers.image.ref.name and io.containerd.image.name, and one per artifact, which has no
+// name: importers then leave it alone.
+//
 // # The tar
 //
 // Every header is ustar, type regular file, mode 0644, uid and gid 0, empty user
-// and group names, mtime the manifest's issuedAt. A size above 8 GiB is written in the
-// base-256 form. After the last entry come exactly two zero blocks, then the
-// end of the stream: no padding to a larger record. The same manifest and signatures therefore
-// give the same bytes.
+// and group names, mtime the manifest's issuedAt. A size of 8 GiB and more is written in the
+// base-256 form, a smaller one in octal. Paddings are zeros. After the last entry come exactly
+// two zero blocks, then the end of the stream: no padding to a larger record. Every byte is thus determined by
+// the manifest, the signatures and the blobs.
+//
+// # The folder
+//
+// The same files under the same names, and nothing else but the folders blobs and blobs/sha256.
 //
 // # What a reader refuses
 //
-// A reader checks the signature before it parses anything but airgap.json itself, bounds
-// every size by the signed manifest, and refuses, with [ErrFormat] or [ErrDigest]:
+// A reader checks the signature before it parses anything but the headers around airgap.json and the signatures,
+// bounds every size by the signed manifest, and refuses, with [ErrFormat], [ErrDigest] or [ErrTruncated]:
 //   - a first entry that is not airgap.json, or one larger than [MaxManifestBytes];
+//   - a signature file without its other half, or larger than [MaxSignatureBytes];
 //   - JSON with unknown, duplicate, or differently-cased keys, or trailing data, or
 //     that is not canonical (re-encoding must give the same bytes);
+//   - a manifest that [Manifest.Validate] refuses: malformed or unsorted names, a digest without an entry;
 //   - an entry that is not the next listed one: unlisted, missing, duplicated,
 //     reordered, under another spelling ("./a", "a//b"), or of another size;
-//   - anything but a regular file: links, devices, sparse files, and PAX or GNU
-//     records of any kind;
-//   - a byte that does not match its entry's SHA-256;
-//   - data after the two zero blocks, or an end before them.
+//   - a header that differs by a bit from the one this format has for the entry: links, devices,
+//     sparse files, and PAX or GNU records of any kind among others;
+//   - a byte that does not match its entry's SHA-256, or a padding byte that is not zero;
+//   - an OCI graph that [CheckGraph] refuses: open, deeper than four, or leaving blobs over;
+//   - data after the two zero blocks, or an end before them;
+//   - in a folder: a link, or anything else that is not listed.
 //
-// Each byte is read once, in order. The reader hands an entry's bytes on while it
-// hashes them; their consumer must keep them invisible until [Reader.Next] has moved on
-// without an error, and must publish nothing until Next has returned io.EOF.
+// Each byte is read once, in order. The reader hands a long entry's bytes on while it
+// hashes them; their consumer must keep them invisible until it has read io.EOF from the entry, or [Reader.Next]
+// has moved on without an error, and must publish nothing until Next has returned io.EOF.
 //
 // # A worked example
 //

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	digest "github.com/opencontainers/go-digest"
@@ -18,14 +19,21 @@ import (
 	"airgap/signing"
 )
 
-// newSigner makes a key pair; its password is empty.
-func newSigner(t testing.TB) (*signing.PrivateKey, signing.Policy) {
-	t.Helper()
+// keyPair makes a key pair with an empty password. Decrypting one takes time on purpose, so tests share two.
+func keyPair() (*signing.PrivateKey, error) {
 	private, _, err := signing.GenerateKey(nil)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	key, err := signing.ParsePrivateKey(private, nil)
+	return signing.ParsePrivateKey(private, nil)
+}
+
+var siteKey, strangersKey = sync.OnceValues(keyPair), sync.OnceValues(keyPair)
+
+// signer returns a key, the site's or a stranger's, and the policy that accepts it.
+func signer(t testing.TB, of func() (*signing.PrivateKey, error)) (*signing.PrivateKey, signing.Policy) {
+	t.Helper()
+	key, err := of()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ const maxGraphDepth = 4
 //   - each blob that is reached has the size that its descriptor declares;
 //   - every config and layer of a manifest that is carried is carried;
 //   - each platform listed for an image is reached from that image, and is a manifest;
+//   - the one layer of an artifact is the chart, file or whatever else it is listed for;
 //   - every blob of the bundle is reached.
 //
 // metadata holds the bytes of every blob whose role is [RoleIndex] or [RoleManifest], by digest, already checked against it.
@@ -31,10 +32,9 @@ func CheckGraph(m *Manifest, metadata map[string][]byte) error {
 			return fmt.Errorf("%w: image %s: %v", ErrFormat, image.Reference, err)
 		}
 	}
-	for _, artifact := range m.artifacts() {
-		g.manifests = make(map[string]bool)
-		if err := g.visit(artifact, ocispec.MediaTypeImageManifest, 1); err != nil {
-			return fmt.Errorf("%w: artifact %s: %v", ErrFormat, artifact, err)
+	for _, a := range m.artifacts() {
+		if err := g.artifact(a); err != nil {
+			return fmt.Errorf("%w: artifact %s: %v", ErrFormat, a.manifest, err)
 		}
 	}
 	for _, c := range m.Charts {
@@ -65,6 +65,21 @@ func (g *graph) image(image Image) error {
 		if !g.manifests[p.Digest] {
 			return fmt.Errorf("its manifest for %s, %s, is not reached from %s", p.Platform, p.Digest, image.Digest)
 		}
+	}
+	return nil
+}
+
+func (g *graph) artifact(a artifact) error {
+	g.manifests = make(map[string]bool)
+	if err := g.visit(a.manifest, ocispec.MediaTypeImageManifest, 1); err != nil {
+		return err
+	}
+	var n node
+	if err := json.Unmarshal(g.metadata[a.manifest], &n); err != nil {
+		return err
+	}
+	if len(n.Layers) != 1 || n.Layers[0].Digest.String() != a.content {
+		return fmt.Errorf("its one layer is not %s", a.content)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -57,22 +58,27 @@ func descriptorOf(mediaType string, b Blob) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.Digest(b.Digest), Size: b.Size}
 }
 
-// artifacts returns the digests of the OCI manifests of all that is not an image, sorted and each once.
-func (m *Manifest) artifacts() []string {
-	var found []string
+// artifact is an OCI manifest and the one layer of it that is the thing itself.
+type artifact struct{ manifest, content string } // digests
+
+// artifacts returns all that is in the bundle and is not an image, sorted by digest and each once.
+func (m *Manifest) artifacts() []artifact {
+	var found []artifact
 	for _, c := range m.Charts {
-		found = append(found, c.Artifact)
+		found = append(found, artifact{c.Artifact, c.Digest})
 	}
 	for _, o := range m.Manifests {
-		found = append(found, o.Artifact)
+		found = append(found, artifact{o.Artifact, o.Digest})
 	}
 	for _, f := range m.Files {
-		found = append(found, f.Artifact)
+		found = append(found, artifact{f.Artifact, f.Digest})
 	}
 	for _, d := range m.Distributions {
-		found = append(found, d.Artifact)
+		found = append(found, artifact{d.Artifact, d.Digest})
 	}
-	slices.Sort(found)
+	slices.SortFunc(found, func(a, b artifact) int {
+		return cmp.Or(strings.Compare(a.manifest, b.manifest), strings.Compare(a.content, b.content))
+	})
 	return slices.Compact(found)
 }
 
@@ -90,21 +96,21 @@ func indexJSON(m *Manifest, metadata map[string][]byte) ([]byte, error) {
 			Annotations: map[string]string{ocispec.AnnotationRefName: image.Reference, imageNameAnnotation: image.Reference},
 		})
 	}
-	for _, d := range m.artifacts() {
-		data, ok := metadata[d]
+	for _, a := range m.artifacts() {
+		data, ok := metadata[a.manifest]
 		if !ok {
-			return nil, fmt.Errorf("artifact %s: its manifest is not among the blobs", d)
+			return nil, fmt.Errorf("artifact %s: its manifest is not among the blobs", a.manifest)
 		}
 		var manifest ocispec.Manifest
 		if err := json.Unmarshal(data, &manifest); err != nil {
-			return nil, fmt.Errorf("artifact %s: %w", d, err)
+			return nil, fmt.Errorf("artifact %s: %w", a.manifest, err)
 		}
 		artifactType := manifest.ArtifactType
 		if artifactType == "" {
 			artifactType = manifest.Config.MediaType // image-spec, descriptor.md: artifactType of an artifact without one
 		}
 		index.Manifests = append(index.Manifests, ocispec.Descriptor{
-			MediaType: ocispec.MediaTypeImageManifest, Digest: digest.Digest(d), Size: int64(len(data)), ArtifactType: artifactType,
+			MediaType: ocispec.MediaTypeImageManifest, Digest: digest.Digest(a.manifest), Size: int64(len(data)), ArtifactType: artifactType,
 		})
 	}
 	return json.Marshal(index)

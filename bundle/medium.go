@@ -40,8 +40,11 @@ type tarMedium struct {
 	ended bool // the next block is one of zeros
 }
 
+// headerBufferBytes is read at once where headers and small entries stand; longer reads go past the buffer.
+const headerBufferBytes = 16 << 10
+
 func newTarMedium(r io.Reader, closer io.Closer) *tarMedium {
-	return &tarMedium{stream: bufio.NewReaderSize(r, 64<<10), closer: closer, mtime: -1}
+	return &tarMedium{stream: bufio.NewReaderSize(r, headerBufferBytes), closer: closer, mtime: -1}
 }
 
 func (t *tarMedium) at(name string) (bool, error) {
@@ -64,7 +67,7 @@ func (t *tarMedium) peek() error {
 	}
 	name, size, mtime, err := decodeHeader(&block)
 	if err != nil {
-		return fmt.Errorf("%w: after %q: %v; %s", ErrFormat, t.name, err, recopy)
+		return fmt.Errorf("%w: %v; %s", ErrFormat, err, recopy)
 	}
 	if t.mtime == -1 {
 		t.mtime = mtime

@@ -83,7 +83,7 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 	}
 	message, err := readBounded(m, ManifestPath, MaxManifestBytes)
 	if err != nil {
-		return nil, fmt.Errorf("not a bundle: %w", err)
+		return nil, fmt.Errorf("not a bundle, or a damaged one: %w", err)
 	}
 	sigs, names, err := readSignatures(m)
 	if err != nil {

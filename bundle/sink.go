@@ -21,37 +21,54 @@ type tarSink struct {
 }
 
 // newTarSink reserves the space of the whole tar and writes every header.
-func newTarSink(output string, p *plan) (s *tarSink, err error) {
+func newTarSink(output string, p *plan) (*tarSink, error) {
 	file, err := os.CreateTemp(filepath.Dir(output), "."+filepath.Base(output)+".*.tmp")
 	if err != nil {
 		return nil, fmt.Errorf("create bundle: %w", err)
 	}
-	s = &tarSink{file: file, output: output}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("create bundle %s: %w", output, err), s.abort())
-		}
-	}()
+	s := &tarSink{file: file, output: output}
+	if err := s.lay(p); err != nil {
+		return nil, errors.Join(fmt.Errorf("create bundle %s: %w", output, err), s.abort())
+	}
+	return s, nil
+}
+
+func (s *tarSink) lay(p *plan) error {
 	var end int64
 	for _, item := range p.items {
 		s.offsets = append(s.offsets, end+tarBlockBytes)
 		end += tarBlockBytes + paddedSize(item.size)
 	}
 	end += 2 * tarBlockBytes
-	if err := reserve(file, end); err != nil {
-		return nil, fmt.Errorf("no room for its %d bytes: %w", end, err)
+	if err := requireSpace(s.file, end); err != nil {
+		return err
+	}
+	if err := reserve(s.file, end); err != nil {
+		return fmt.Errorf("reserve %d bytes: %w", end, err)
 	}
 	for i, item := range p.items {
 		header := encodeHeader(item.name, item.size, p.mtime)
-		if _, err := file.WriteAt(header[:], s.offsets[i]-tarBlockBytes); err != nil {
-			return nil, err
+		if _, err := s.file.WriteAt(header[:], s.offsets[i]-tarBlockBytes); err != nil {
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }
 
-// reserve gives f its size, and its space where the file system can do that, so that a full disk shows at once.
-// Everything is zero then: paddings need no writing.
+// requireSpace fails, with ENOSPC, if the file system of f has no room for size bytes more.
+func requireSpace(f *os.File, size int64) error {
+	var stat unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &stat); err != nil {
+		return fmt.Errorf("free space: %w", err)
+	}
+	if free := int64(stat.Bavail) * stat.Bsize; size > free {
+		return fmt.Errorf("it needs %d MB and %d MB are free: %w", size/1e6, free/1e6, unix.ENOSPC)
+	}
+	return nil
+}
+
+// reserve gives f its size, and its space where the file system can do that. Everything is zero
+// then: paddings need no writing.
 func reserve(f *os.File, size int64) error {
 	err := unix.EINTR
 	for err == unix.EINTR { // Go's own signals interrupt it on tmpfs
@@ -100,19 +117,38 @@ type folderSink struct {
 	items     []item
 }
 
-func newFolderSink(output string, p *plan) (s *folderSink, err error) {
-	s = &folderSink{output: filepath.Clean(output), items: p.items}
+func newFolderSink(output string, p *plan) (*folderSink, error) {
+	s := &folderSink{output: filepath.Clean(output), items: p.items}
 	if _, err := os.Lstat(s.output); !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("create bundle: %s is already there; remove it, or choose another name", s.output)
 	}
+	var err error
 	if s.temporary, err = os.MkdirTemp(filepath.Dir(s.output), "."+filepath.Base(s.output)+".*.tmp"); err != nil {
 		return nil, fmt.Errorf("create bundle: %w", err)
 	}
-	err = errors.Join(os.Chmod(s.temporary, 0o755), os.MkdirAll(filepath.Join(s.temporary, filepath.FromSlash(blobFolder)), 0o755))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("create bundle: %w", err), s.abort())
+	if err := s.lay(); err != nil {
+		return nil, errors.Join(fmt.Errorf("create bundle %s: %w", s.output, err), s.abort())
 	}
 	return s, nil
+}
+
+func (s *folderSink) lay() error {
+	dir, err := os.Open(s.temporary)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	var total int64
+	for _, item := range s.items {
+		total += item.size
+	}
+	if err := requireSpace(dir, total); err != nil {
+		return err
+	}
+	if err := dir.Chmod(0o755); err != nil {
+		return err
+	}
+	return os.MkdirAll(filepath.Join(s.temporary, filepath.FromSlash(blobFolder)), 0o755)
 }
 
 func (s *folderSink) item(i int) (itemWriter, int64, error) {

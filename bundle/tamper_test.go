@@ -22,7 +22,12 @@ type remembered struct {
 
 func (r *remembered) Verify(message []byte, sigs []signing.Signature) ([]string, error) {
 	hash := sha256.New()
-	fmt.Fprintf(hash, "%q%q", message, sigs)
+	hash.Write(message)
+	for _, sig := range sigs {
+		fmt.Fprintf(hash, "%d,%d,", len(sig.Sigstore), len(sig.Detached))
+		hash.Write(sig.Sigstore)
+		hash.Write(sig.Detached)
+	}
 	key := string(hash.Sum(nil))
 	if signers, ok := r.accepted.Load(key); ok {
 		return signers.([]string), nil
@@ -34,11 +39,11 @@ func (r *remembered) Verify(message []byte, sigs []signing.Signature) ([]string,
 	return signers, err
 }
 
-// signedTiny returns the tar of a tiny signed bundle and the trust that accepts it.
-func signedTiny(t testing.TB) ([]byte, Trust) {
+// signedTiny returns the tar of a tiny bundle and the trust that accepts it.
+func signedTiny(t testing.TB, of func() (*signing.PrivateKey, error)) ([]byte, Trust) {
 	t.Helper()
-	signer, policy := newSigner(t)
-	data := mustRead(t, create(t, tinyContent(t), CreateOptions{Signers: []*signing.PrivateKey{signer}}))
+	key, policy := signer(t, of)
+	data := mustRead(t, create(t, tinyContent(t), CreateOptions{Signers: []*signing.PrivateKey{key}}))
 	if err := verifyTar(data, policy); err != nil {
 		t.Fatalf("the bundle as it was made: %v", err)
 	}
@@ -61,7 +66,7 @@ func onAllCores(n int, f func(i int)) {
 
 // TestEveryBitFlipIsRefused flips each bit of a bundle in turn: headers, manifest, signatures, blobs, padding, end.
 func TestEveryBitFlipIsRefused(t *testing.T) {
-	data, trust := signedTiny(t)
+	data, trust := signedTiny(t, siteKey)
 	onAllCores(len(data), func(at int) {
 		damaged := bytes.Clone(data)
 		for bit := range 8 {
@@ -76,7 +81,7 @@ func TestEveryBitFlipIsRefused(t *testing.T) {
 
 // TestEveryTruncationIsRefused cuts a bundle at each length.
 func TestEveryTruncationIsRefused(t *testing.T) {
-	data, trust := signedTiny(t)
+	data, trust := signedTiny(t, siteKey)
 	onAllCores(len(data), func(length int) {
 		err := verifyTar(data[:length], trust)
 		if !errors.Is(err, ErrTruncated) || !strings.Contains(err.Error(), recopy) {
@@ -138,8 +143,8 @@ func rename(p part, name string) part {
 
 // TestForgedTars changes the structure of a signed bundle in every way that archive/tar would let pass.
 func TestForgedTars(t *testing.T) {
-	data, trust := signedTiny(t)
-	other, _ := signedTiny(t)
+	data, trust := signedTiny(t, siteKey)
+	other, _ := signedTiny(t, strangersKey)
 	foreign, _ := split(t, other)
 	// Places in the tiny bundle.
 	const manifest, sigstoreFile, detachedFile, layoutFile, indexFile, imageFile, configFile, layerFile = 0, 1, 2, 3, 4, 5, 6, 7

@@ -66,7 +66,6 @@ func (r *run) configure(context.Context) (string, error) {
 	if values == nil { // an empty document
 		values = map[string]any{}
 	}
-	before := len(values)
 	changes := false
 	set := func(key string, value any) {
 		old, err1 := yaml.Marshal(values[key])
@@ -97,7 +96,7 @@ func (r *run) configure(context.Context) (string, error) {
 	if err := r.place(placement{target: path, mode: 0o600, data: text}); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s, %d keys, had %d", path, len(values), before), nil
+	return path, nil
 }
 
 // installService writes and enables the service, and makes `airgap` a command.

@@ -2,14 +2,16 @@ package installer
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"airgap/internal/atomicfile"
@@ -128,32 +130,6 @@ func (r *run) writeReport() (string, error) {
 	return path, writeJSON(path, r.report)
 }
 
-// lastReport returns the newest report; [fs.ErrNotExist] if there is none.
-func lastReport(p config.Paths) (*Report, error) {
-	folder := filepath.Join(p.Install(), "reports")
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		return nil, err
-	}
-	var newest *Report
-	for _, entry := range entries {
-		if filepath.Ext(entry.Name()) != ".json" || strings.HasPrefix(entry.Name(), ".") {
-			continue
-		}
-		var report Report
-		if err := readJSON(filepath.Join(folder, entry.Name()), &report); err != nil {
-			return nil, err
-		}
-		if newest == nil || report.Finished.After(newest.Finished) {
-			newest = &report
-		}
-	}
-	if newest == nil {
-		return nil, fmt.Errorf("no report in %s: %w", folder, fs.ErrNotExist)
-	}
-	return newest, nil
-}
-
 // hostFile is a file that a bundle has put on the host, for an uninstall to take back.
 type hostFile struct {
 	placed
@@ -221,4 +197,18 @@ func writeJSON(path string, v any) error {
 		return err
 	}
 	return atomicfile.Write(path, append(data, '\n'), 0o644)
+}
+
+// fileSHA256 returns the digest of a file, in hex.
+func fileSHA256(path string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
 }

@@ -105,7 +105,7 @@ func (r *run) placeImageList() error {
 
 // placeHostFile puts one file of the bundle on the host.
 func (r *run) placeHostFile(f bundle.File) error {
-	root, err := targetRoot(f.Target, r.paths.DataDir)
+	root, err := r.targetRoot(f.Target)
 	if err != nil {
 		return err
 	}
@@ -125,16 +125,16 @@ func (r *run) placeHostFile(f bundle.File) error {
 
 // targetRoot returns the allowed folder that a bundle's file goes into. Symbolic links do not lead
 // out of it: [os.Root] sees to that.
-func targetRoot(target, dataDir string) (string, error) {
-	if hostinfo.Within(target, dataDir) {
+func (r *run) targetRoot(target string) (string, error) {
+	if hostinfo.Within(target, r.paths.DataDir) {
 		return "", fmt.Errorf("%w: the bundle's file %s would go into the node's own folder", ErrRefused, target)
 	}
-	for _, root := range allowedTargets {
+	for _, root := range r.targets {
 		if target != root && hostinfo.Within(target, root) {
 			return root, nil
 		}
 	}
-	return "", fmt.Errorf("%w: the bundle's file %s is not in a folder that bundles may write to: %s", ErrRefused, target, strings.Join(allowedTargets, ", "))
+	return "", fmt.Errorf("%w: the bundle's file %s is not in a folder that bundles may write to: %s", ErrRefused, target, strings.Join(r.targets, ", "))
 }
 
 // removeOthers removes from a bundle's folder the manifests that are not among names.

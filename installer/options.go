@@ -57,6 +57,7 @@ type Options struct {
 	BinDir     string // /usr/local/bin
 
 	host     hostinfo.Host                               // zero: this machine
+	targets  []string                                    // folders that a bundle's files may go to; nil: allowedTargets
 	fault    func(point string) error                    // tests: called at every point at which a kill matters
 	facts    func(*Options, config.Paths) (Facts, error) // tests: another machine than this
 	setClock func(time.Time) error                       // tests: not this machine's clock
@@ -94,6 +95,9 @@ func (o *Options) complete() error {
 	}
 	if o.BinDir == "" {
 		o.BinDir = "/usr/local/bin"
+	}
+	if o.targets == nil {
+		o.targets = allowedTargets
 	}
 	if o.facts == nil {
 		o.facts = gatherFacts

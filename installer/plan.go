@@ -120,7 +120,7 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 	for i, s := range steps {
 		if s.name == "import" {
 			if err := r.begin(ctx); err != nil {
-				return nil, err
+				return nil, r.failed(ctx, "begin", err)
 			}
 		}
 		if err := r.step(ctx, i, s); err != nil {

@@ -67,8 +67,9 @@ func (s *supervised) running() (bool, error) {
 	return len(pids) > 0, err
 }
 
-// processes returns the supervisor and the server of this data folder, as far as they run. A process
-// ID in a file is believed only if the process is what it should be: IDs are used again.
+// processes returns the supervisor and the server of this data folder, as far as they run, the
+// supervisor first. A process ID in a file is believed only if the process is what it should be: IDs are
+// used again.
 func (s *supervised) processes() ([]int, error) {
 	var found []int
 	for _, file := range []struct{ path, verb string }{
@@ -135,10 +136,14 @@ func (s *supervised) start(context.Context) (tried bool, err error) {
 
 func (s *supervised) stop(ctx context.Context) error {
 	pids, err := s.processes()
-	if err != nil {
+	if err != nil || len(pids) == 0 {
 		return err
 	}
-	return endProcesses(ctx, pids, config.StopTimeout+stopGrace)
+	// The supervisor passes the signal on; a server that got it twice would not stop in order.
+	if err := endProcesses(ctx, pids[:1], config.StopTimeout+stopGrace); err != nil {
+		return err
+	}
+	return endProcesses(ctx, pids[1:], config.StopTimeout)
 }
 
 // readPID reads a file that holds a process ID.

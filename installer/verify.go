@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -24,6 +25,9 @@ func (r *run) verify(context.Context) (string, error) {
 	trust, err := r.policy()
 	if err != nil {
 		return "", err
+	}
+	if _, err := os.Stat(r.Bundle); err != nil {
+		return "", fmt.Errorf("%w: %w; is the stick mounted?", ErrUsage, err)
 	}
 	if r.reader, err = bundle.Open(r.Bundle, trust); err != nil {
 		return "", err
@@ -125,7 +129,7 @@ func (r *run) preflight(context.Context) (string, error) {
 	if err := problems(r.findings); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d warnings", len(r.findings)), nil
+	return "the machine can take it", nil
 }
 
 // look gathers the facts and judges them.

@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"airgap/addons"
+	"airgap/addons/helm"
 	images "airgap/airgap-images"
 	"airgap/internal/atomicfile"
 	"airgap/node/config"
@@ -19,7 +20,12 @@ import (
 
 // addOns are what airgap itself runs in the control plane's process.
 func addOns(cfg *config.Server, log *slog.Logger) []controlplane.AddOn {
+	name := cfg.NodeName
+	if cfg.DisableAgent {
+		name = ""
+	}
 	return []controlplane.AddOn{
+		controlplane.Bootstrap(name),
 		{Name: "deployer", Run: func(ctx context.Context, client *rest.Config) error {
 			deployer, err := addons.NewDeployer(addons.DeployerOptions{
 				Folder: config.PathsOf(cfg.DataDir).Manifests(), Config: client,
@@ -29,6 +35,13 @@ func addOns(cfg *config.Server, log *slog.Logger) []controlplane.AddOn {
 				return err
 			}
 			return deployer.Run(ctx)
+		}},
+		{Name: "helm-controller", Run: func(ctx context.Context, client *rest.Config) error {
+			controller, err := helm.New(helm.Options{Config: client, Log: log})
+			if err != nil {
+				return err
+			}
+			return controller.Run(ctx)
 		}},
 	}
 }

@@ -25,8 +25,10 @@ import (
 
 // Options are what a running node needs besides its configuration.
 type Options struct {
-	Executable string // absolute path of this executable; its folder holds the distribution's others
-	Notify     func() // called once when the node serves; may be nil
+	Executable string   // absolute path of this executable; its folder holds the distribution's others
+	Env        []string // environment of the child processes
+	Log        *os.File // their standard output and error
+	Notify     func()   // called once when the node serves; may be nil
 }
 
 // Server runs a server until ctx is done, or until a part of it fails in a way that only a
@@ -65,7 +67,7 @@ func Server(ctx context.Context, cfg *config.Server, o Options) error {
 		defer stop()
 		go func() {
 			defer close(agentEnded)
-			if err := runAgentChild(agentCtx, cfg, paths, o.Executable); err != nil {
+			if err := runAgentChild(agentCtx, cfg, paths, o); err != nil {
 				cancel(err)
 			}
 		}()
@@ -87,12 +89,12 @@ func Server(ctx context.Context, cfg *config.Server, o Options) error {
 // Whoever calls has put its credentials in place.
 func Agent(ctx context.Context, cfg *config.Agent, o Options) error {
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
-	return agent.Run(ctx, cfg, filepath.Dir(o.Executable))
+	return agent.Run(ctx, cfg, agent.Options{Executable: o.Executable, Env: o.Env, Log: o.Log})
 }
 
 // runAgentChild keeps the agent running as a child. Its configuration, complete, is handed
 // over in a file.
-func runAgentChild(ctx context.Context, cfg *config.Server, paths config.Paths, executable string) error {
+func runAgentChild(ctx context.Context, cfg *config.Server, paths config.Paths, o Options) error {
 	data, err := json.MarshalIndent(cfg.Agent, "", "  ")
 	if err != nil {
 		return err
@@ -101,10 +103,9 @@ func runAgentChild(ctx context.Context, cfg *config.Server, paths config.Paths, 
 	if err := atomicfile.Write(file, data, 0o600); err != nil {
 		return err
 	}
-	bin := filepath.Dir(executable)
 	return child.Run(ctx, child.Spec{
-		Name: "agent", Path: executable, Args: []string{"airgap", "agent", "--from", file},
-		Env: append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH")), Log: os.Stderr, Stop: config.StopTimeout - 2*time.Second,
+		Name: "agent", Path: o.Executable, Args: []string{"airgap", "agent", "--from", file},
+		Env: child.WithPath(o.Env, filepath.Dir(o.Executable)), Log: o.Log, Stop: config.StopTimeout - 2*time.Second,
 		Report: func(format string, args ...any) { klog.Warningf(format, args...) },
 	})
 }

@@ -42,7 +42,7 @@
 // An import that was killed is continued by another with the same lease: blobs
 // and snapshots that were registered are kept, what was being written or unpacked is
 // removed at its start. Progress is registered while the import runs, every
-// few seconds. [Import.Abort] ends the lease and collects what it alone protected.
+// [checkpointInterval]. [Import.Abort] ends the lease and collects what it alone protected.
 //
 // # Bounds
 //

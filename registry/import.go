@@ -24,11 +24,9 @@ const (
 	// and synced. containerd does not look at it.
 	stagingFolder = "airgap-import"
 	// checkpointInterval is how often what is complete is synced and registered.
-	checkpointInterval = 3 * time.Second
+	checkpointInterval = 10 * time.Second
 	// maxWorkers bounds the memory that unpacking takes: see [layerBuffers].
 	maxWorkers = 16
-
-	copyBufferBytes = 1 << 20
 )
 
 // ImportOptions says what is imported.
@@ -118,7 +116,7 @@ func (s *Store) Import(ctx context.Context, opts ImportOptions) (_ *Import, err 
 		return nil, err
 	}
 	if !s.importing.CompareAndSwap(false, true) {
-		return nil, fmt.Errorf("import %s: another import is going on", opts.Lease)
+		return nil, fmt.Errorf("import %s: another import has not ended in this store", opts.Lease)
 	}
 	defer func() {
 		if err != nil {
@@ -130,7 +128,7 @@ func (s *Store) Import(ctx context.Context, opts ImportOptions) (_ *Import, err 
 		return nil, s.explainSpace(fmt.Errorf("import: %w", err))
 	}
 	if err := s.sweep(ctx); err != nil {
-		return nil, fmt.Errorf("import: remove what an interrupted one left: %w", err)
+		return nil, s.explainSpace(fmt.Errorf("import: remove what an interrupted one left: %w", err))
 	}
 	if err := i.emptyStaging(); err != nil {
 		return nil, err
@@ -177,16 +175,6 @@ func (i *Import) parseImages(list []ImportImage) error {
 	return nil
 }
 
-func (i *Import) emptyStaging() error {
-	if err := os.RemoveAll(i.staging); err != nil {
-		return fmt.Errorf("import: %w", err)
-	}
-	if err := os.Mkdir(i.staging, 0o700); err != nil {
-		return i.store.explainSpace(fmt.Errorf("import: %w", err))
-	}
-	return nil
-}
-
 // start starts the workers, and the goroutine that saves progress.
 func (i *Import) start(workers int) {
 	if workers <= 0 {
@@ -204,7 +192,7 @@ func (i *Import) start(workers int) {
 				return
 			case <-ticker.C:
 				if err := i.checkpoint(i.ctx); err != nil {
-					i.fail(err)
+					i.fail(fmt.Errorf("import: save progress: %w", err))
 					return
 				}
 			}
@@ -269,53 +257,6 @@ func (i *Import) arrived(d digest.Digest, size int64) error {
 	}
 	n.present = true
 	return i.expand(n)
-}
-
-// stage writes a blob into the staging folder, and removes it again unless r says that it is whole.
-func (i *Import) stage(d digest.Digest, size int64, r io.Reader) (err error) {
-	if err := requireSpace(i.store.contentDir, size); err != nil {
-		return err
-	}
-	path := i.stagingPath(d)
-	// 0444 is the mode of a blob that containerd wrote.
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closed := file.Close(); err == nil {
-			err = closed
-		}
-		if err != nil {
-			os.Remove(path)
-		}
-	}()
-	if err := copyExactly(file, r, size); err != nil {
-		return err
-	}
-	startWriteback(file)
-	return nil
-}
-
-// copyExactly copies all of r, up to its own end, which must come after size bytes.
-func copyExactly(w io.Writer, r io.Reader, size int64) error {
-	buffer := make([]byte, min(size+1, copyBufferBytes))
-	// Hiding the file's ReadFrom keeps the copy in the buffer of our size.
-	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{io.LimitReader(r, size+1)}, buffer)
-	if err != nil {
-		return err
-	}
-	if n > size {
-		return fmt.Errorf("it has more than the %d bytes declared", size)
-	}
-	if n < size {
-		return fmt.Errorf("it has %d of the %d bytes declared: %w", n, size, io.ErrUnexpectedEOF)
-	}
-	return nil
-}
-
-func (i *Import) stagingPath(d digest.Digest) string {
-	return filepath.Join(i.staging, d.Encoded())
 }
 
 // failed returns the error that ended the import, if one has, or ctx's.

@@ -136,16 +136,13 @@ func (i *Import) unpack(l *layer) error {
 	}
 	defer file.Close()
 	folders := impliedFolders{}
-	if err := i.apply(l, file, folders); err != nil {
-		return fmt.Errorf("unpack layer %s: %w", l.blob.desc.Digest, err)
-	}
-	usage, err := fs.DiskUsage(i.ctx, l.folder)
+	usage, err := i.apply(l, file, folders)
 	if err != nil {
 		return fmt.Errorf("unpack layer %s: %w", l.blob.desc.Digest, err)
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	l.usage = snapshots.Usage(usage)
+	l.usage = usage
 	l.implied = folders.list()
 	l.unpacked = true
 	l.blob.diffID = l.diffID
@@ -156,28 +153,46 @@ func (i *Import) unpack(l *layer) error {
 	return nil
 }
 
-func (i *Import) apply(l *layer, file *os.File, folders impliedFolders) error {
+func (i *Import) apply(l *layer, file *os.File, folders impliedFolders) (snapshots.Usage, error) {
 	stream, err := i.decompress(file)
 	if err != nil {
-		return err
+		return snapshots.Usage{}, err
 	}
 	defer stream.Close()
 	hash := sha256.New()
 	contents := io.TeeReader(&boundedReader{r: stream, disk: i.store.snapshotDir}, hash)
-	_, err = archive.Apply(i.ctx, l.folder, contents,
-		archive.WithConvertWhiteout(archive.OverlayConvertWhiteout),
-		archive.WithFilter(folders.note))
+	usage, err := applyTar(i.ctx, l.folder, contents, folders.note)
 	if err != nil {
-		return err
+		return usage, err
 	}
 	// The tar may end before the stream does; the digest is of all of it.
 	if _, err := io.Copy(io.Discard, contents); err != nil {
-		return err
+		return usage, err
 	}
 	if sum := hex.EncodeToString(hash.Sum(nil)); sum != l.diffID.Encoded() {
-		return fmt.Errorf("%w: it unpacks to sha256:%s, the image's configuration says %s", ErrDigest, sum, l.diffID)
+		return usage, fmt.Errorf("%w: it unpacks to sha256:%s, the image's configuration says %s", ErrDigest, sum, l.diffID)
 	}
-	return nil
+	return usage, nil
+}
+
+// applyTar unpacks a layer's tar into the folder of a snapshot, and tells what it takes of the disk.
+func applyTar(ctx context.Context, folder string, contents io.Reader, note archive.Filter) (snapshots.Usage, error) {
+	if !canResolveInRoot() {
+		_, err := archive.Apply(ctx, folder, contents,
+			archive.WithConvertWhiteout(archive.OverlayConvertWhiteout), archive.WithFilter(note))
+		if err != nil {
+			return snapshots.Usage{}, err
+		}
+		usage, err := fs.DiskUsage(ctx, folder)
+		return snapshots.Usage(usage), err
+	}
+	a, err := newApplier(folder)
+	if err != nil {
+		return snapshots.Usage{}, err
+	}
+	defer a.close()
+	err = a.apply(ctx, contents, note)
+	return a.usage, err
 }
 
 // boundedReader stops with ErrNoSpace when what it read, written to disk, has

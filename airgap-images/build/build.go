@@ -45,6 +45,9 @@ func Build(ctx context.Context, opts Options) (err error) {
 	if len(names) == 0 {
 		names = opts.Set.Names()
 	}
+	if opts.Output, err = filepath.Abs(opts.Output); err != nil { // compilers run in other folders
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(opts.Output), 0o755); err != nil {
 		return err
 	}

@@ -186,6 +186,8 @@ func TestBuildGo(t *testing.T) {
 
 	t.Run("again, elsewhere, the bytes are the same", func(t *testing.T) {
 		again := options(t, hello)
+		t.Chdir(filepath.Dir(filepath.Dir(again.Output)))
+		again.Output = "layout"
 		if err := Build(context.Background(), again); err != nil {
 			t.Fatal(err)
 		}

@@ -107,7 +107,7 @@ func (s *source) version(ctx context.Context) (string, error) {
 		upstream = upstream[:i]
 	}
 	if upstream != up.Version {
-		return "", fmt.Errorf("Debian's %s is %s here, and %s is declared: correct version and tag in the declaration", up.Debian, exact, up.Version)
+		return "", fmt.Errorf("package %s is %s here, and %s is declared: correct version and tag in the declaration", up.Debian, exact, up.Version)
 	}
 	return exact, nil
 }

@@ -21,6 +21,7 @@ import (
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
+	helmrelease "helm.sh/helm/v3/pkg/release"
 	"sigs.k8s.io/yaml"
 
 	"airgap/bundle"
@@ -151,8 +152,8 @@ func (g *gatherer) pullChart(ctx context.Context, c Chart, locked string) (archi
 	return nil, "", fmt.Errorf("%s is not a Helm chart: its manifest has no layer of type %s", text, bundle.ChartLayerMediaType)
 }
 
-// render renders a chart as an install would, hooks, tests and CRDs included, and finds the images in
-// what comes out.
+// render renders a chart as an install would, hooks and CRDs included, and finds the images in what
+// comes out. Its tests, which no install runs, count only if the chart says so.
 func (g *gatherer) render(c Chart, l *loadedChart, values []byte) ([]named, error) {
 	version, err := chartutil.ParseKubeVersion(g.options.KubernetesVersion)
 	if err != nil {
@@ -176,6 +177,9 @@ func (g *gatherer) render(c Chart, l *loadedChart, values []byte) ([]named, erro
 		return nil, fmt.Errorf("renders to what is not YAML: %w", err)
 	}
 	for _, hook := range release.Hooks {
+		if !c.Tests && !slices.ContainsFunc(hook.Events, func(e helmrelease.HookEvent) bool { return e != helmrelease.HookTest }) {
+			continue
+		}
 		_, file, _ := strings.Cut(hook.Path, "/")
 		more, err := imagesIn([]byte(hook.Manifest), origin, file)
 		if err != nil {

@@ -49,6 +49,9 @@ func (g *gatherer) localContent(ctx context.Context) error {
 
 // chart adds a chart.
 func (g *gatherer) chart(ctx context.Context, c Chart) error {
+	if slices.ContainsFunc(g.content.Manifest.Charts, func(other bundle.Chart) bool { return other.Release == c.Name }) {
+		return errors.New("a bundle of spec.from has a release of that name too")
+	}
 	from := c.Chart
 	if c.Version != "" {
 		from += ":" + c.Version
@@ -115,7 +118,7 @@ func (g *gatherer) objects(ctx context.Context, pattern string) error {
 			return fmt.Errorf("%s: want a name of letters, digits, dots, dashes and underscores", base)
 		}
 		if slices.ContainsFunc(g.content.Manifest.Manifests, func(o bundle.Objects) bool { return strings.EqualFold(o.Name, name) }) {
-			return fmt.Errorf("two files are called %s; rename one", name)
+			return fmt.Errorf("%s: there is a manifest %s already, of another folder or from a bundle of spec.from; rename it", base, name)
 		}
 		layer := bundle.NewBlob(bundle.RoleObjects, data)
 		artifact, err := g.artifact(bundle.ObjectsArtifactType, bundle.ObjectsLayerMediaType, layer)
@@ -129,6 +132,9 @@ func (g *gatherer) objects(ctx context.Context, pattern string) error {
 
 // file adds a file for the machines.
 func (g *gatherer) file(ctx context.Context, f File) error {
+	if slices.ContainsFunc(g.content.Manifest.Files, func(other bundle.File) bool { return other.Target == f.Target }) {
+		return fmt.Errorf("a bundle of spec.from has %s too", f.Target)
+	}
 	layer, err := diskBlob(ctx, bundle.RoleFile, g.spec.file(f.Source))
 	if err != nil {
 		return err

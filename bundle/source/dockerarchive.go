@@ -40,11 +40,11 @@ func dockerArchive(ctx context.Context, t tree, selector string) (ocispec.Descri
 	if len(image.RepoTags) > 0 {
 		name = image.RepoTags[0]
 	}
-	if selector != "" && slices.Contains(image.RepoTags, selector) {
-		name = selector
+	if i := slices.IndexFunc(image.RepoTags, func(tag string) bool { return sameReference(tag, selector) }); i >= 0 {
+		name = image.RepoTags[i]
 	}
 	if root, ok := modernRoot(t, image, name); ok {
-		return root, name, layout{t}, nil
+		return root, name, layoutStore{t}, nil
 	}
 	config, err := readSmall(t, image.Config)
 	if err != nil {
@@ -110,19 +110,31 @@ func sameReference(a, b string) bool {
 	return errX == nil && errY == nil && x == y
 }
 
-// modernRoot finds the image in the OCI layout of a Docker 25 archive: the descriptor of that name
-// whose manifest has the same config.
+// modernRoot finds the image in the OCI layout of a Docker 25 archive: the one that is called by that
+// name, or stands alone, and has the config that manifest.json says.
 func modernRoot(t tree, image dockerImage, name string) (ocispec.Descriptor, bool) {
-	root, _, err := layout{t}.find("")
+	l := layoutStore{t}
+	reference, err := Normalize(name)
 	if err != nil {
-		reference, _ := Normalize(name)
-		root, _, err = layout{t}.find(reference.String())
+		return ocispec.Descriptor{}, false
+	}
+	root, _, err := l.find(reference.String())
+	if err != nil {
+		root, _, err = l.find("")
 	}
 	if err != nil {
-		return root, false
+		return ocispec.Descriptor{}, false
 	}
-	_, _, err = t.open(blobPath(root.Digest))
-	return root, err == nil
+	data, err := readSmall(t, blobPath(root.Digest))
+	if err != nil {
+		return ocispec.Descriptor{}, false
+	}
+	if root.MediaType != ocispec.MediaTypeImageManifest && root.MediaType != dockerManifest {
+		return root, true // an index, which has more configs than one
+	}
+	var manifest ocispec.Manifest
+	err = json.Unmarshal(data, &manifest)
+	return root, err == nil && blobPath(manifest.Config.Digest) == image.Config
 }
 
 // hashLayer makes the descriptor of a layer that has none.

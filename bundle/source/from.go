@@ -1,10 +1,12 @@
 package source
 
 import (
+	"archive/tar"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -30,7 +32,7 @@ func (e *FromError) Unwrap() error { return e.Err }
 type base struct {
 	path     string
 	manifest *bundle.Manifest
-	layout   layout
+	layout   layoutStore
 	sizes    map[string]int64 // of each blob, by digest
 }
 
@@ -50,10 +52,13 @@ func openBase(ctx context.Context, path string, trust bundle.Trust) (*base, erro
 		}
 	}
 	t, err := openTree(ctx, path, "")
+	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w: %w", bundle.ErrFormat, err)
+	}
 	if err != nil {
 		return nil, &FromError{path, err}
 	}
-	b.layout = layout{t}
+	b.layout = layoutStore{t}
 	return b, nil
 }
 
@@ -118,7 +123,7 @@ func (b *base) takeOver(ctx context.Context, content *bundle.Content, platforms 
 	}
 	for _, chart := range b.manifest.Charts {
 		if slices.ContainsFunc(m.Charts, func(c bundle.Chart) bool { return c.Release == chart.Release }) {
-			return &FromError{b.path, fmt.Errorf("the release %s is in another bundle or in airgap.yaml too", chart.Release)}
+			return &FromError{b.path, fmt.Errorf("the release %s is in another bundle of spec.from too", chart.Release)}
 		}
 		m.Charts = append(m.Charts, chart)
 		if err := add(chart.Artifact, bundle.RoleChart); err != nil {
@@ -134,7 +139,7 @@ func (b *base) takeOver(ctx context.Context, content *bundle.Content, platforms 
 	}
 	for _, objects := range b.manifest.Manifests {
 		if slices.ContainsFunc(m.Manifests, func(o bundle.Objects) bool { return o.Name == objects.Name }) {
-			return &FromError{b.path, fmt.Errorf("the manifest %s is in another bundle or in airgap.yaml too", objects.Name)}
+			return &FromError{b.path, fmt.Errorf("the manifest %s is in another bundle of spec.from too", objects.Name)}
 		}
 		m.Manifests = append(m.Manifests, objects)
 		if err := add(objects.Artifact, bundle.RoleObjects); err != nil {
@@ -143,7 +148,7 @@ func (b *base) takeOver(ctx context.Context, content *bundle.Content, platforms 
 	}
 	for _, file := range b.manifest.Files {
 		if slices.ContainsFunc(m.Files, func(f bundle.File) bool { return f.Target == file.Target }) {
-			return &FromError{b.path, fmt.Errorf("the file %s is in another bundle or in airgap.yaml too", file.Target)}
+			return &FromError{b.path, fmt.Errorf("the file %s is in another bundle of spec.from too", file.Target)}
 		}
 		m.Files = append(m.Files, file)
 		if err := add(file.Artifact, bundle.RoleFile); err != nil {

@@ -138,7 +138,7 @@ func Gather(ctx context.Context, spec *Spec, options Options) (_ *Gathered, err 
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		g.openBases, g.nameExplicit, g.localContent, g.resolveImages, g.distributions, g.takeOverBases,
+		g.openBases, g.distributions, g.takeOverBases, g.nameExplicit, g.localContent, g.resolveImages,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -223,7 +223,8 @@ func (g *gatherer) resolve(ctx context.Context, images []*wantedImage) error {
 	return group.Wait()
 }
 
-// takeOverBases adds what the bundles to start from have beside images.
+// takeOverBases adds what the bundles to start from have beside images. It goes before what airgap.yaml adds,
+// because charts are installed and manifests applied in this order.
 func (g *gatherer) takeOverBases(ctx context.Context) error {
 	for _, b := range g.bases {
 		if err := b.takeOver(ctx, &g.content, g.platforms); err != nil {

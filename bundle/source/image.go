@@ -72,8 +72,8 @@ func (g *gatherer) locate(ctx context.Context, entry Image, image *wantedImage) 
 		if kind == dockerArchiveSource {
 			image.root, own, image.store, err = dockerArchive(ctx, t, selector)
 		} else {
-			image.root, own, err = layout{t}.find(selector)
-			image.store = layout{t}
+			image.root, own, err = layoutStore{t}.find(selector)
+			image.store = layoutStore{t}
 			if own == "" {
 				own = nameFromPath(file, selector)
 			}
@@ -137,10 +137,13 @@ func (g *gatherer) lookUp(ctx context.Context, image *wantedImage) (err error) {
 	if err == nil {
 		image.content, err = expandImage(ctx, image.store, image.root, g.platforms)
 	}
-	if err != nil {
-		return fmt.Errorf("image %s, named by %s: %w", image.reference, image.why[0].Where, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if image.why[0].Guessed {
+		err = fmt.Errorf("%w\n(that field only looks like an image; if it is none, add %q to spec.ignoreImages)", err, image.reference)
+	}
+	return fmt.Errorf("image %s, named by %s: %w", image.reference, image.why[0].Where, err)
 }
 
 // findInRegistry finds the root of an image: the digest it is locked to, or what its tag means now.
@@ -151,14 +154,9 @@ func (g *gatherer) findInRegistry(ctx context.Context, image *wantedImage) (err 
 		ref.Digest = locked
 	}
 	image.root, image.store, err = g.registries.root(ctx, ref)
-	switch {
-	case err == nil:
-		return nil
-	case locked != "" && errors.Is(err, errNotFound):
+	if locked != "" && errors.Is(err, errNotFound) {
 		return fmt.Errorf("airgap.lock holds it to %s, which the registry has no longer; `airgap build --update` takes what %s means now: %w",
 			locked, ref.Tagged(), err)
-	case image.why[0].Guessed:
-		return fmt.Errorf("%w\n(that field only looks like an image; if it is none, add %q to spec.ignoreImages)", err, image.reference)
 	}
 	return err
 }

@@ -65,6 +65,7 @@ type Chart struct {
 	Version   string `yaml:"version"`           // of an oci:// chart
 	Namespace string `yaml:"namespace"`         // "default" if empty
 	Values    string `yaml:"values"`            // path of a YAML file
+	Tests     bool   `yaml:"tests"`             // carry the images of its tests too, for `helm test`
 }
 
 // File is a file to place on each machine.

@@ -60,14 +60,14 @@ func matches(d ocispec.Descriptor, data []byte) error {
 	return nil
 }
 
-// layout is an OCI image layout in a tree.
-type layout struct{ tree tree }
+// layoutStore is an OCI image layout in a tree.
+type layoutStore struct{ tree tree }
 
-func (l layout) manifest(_ context.Context, d ocispec.Descriptor) ([]byte, error) {
+func (l layoutStore) manifest(_ context.Context, d ocispec.Descriptor) ([]byte, error) {
 	return readSmall(l.tree, blobPath(d.Digest))
 }
 
-func (l layout) blob(_ context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
+func (l layoutStore) blob(_ context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 	reader, _, err := l.tree.open(blobPath(d.Digest))
 	return reader, err
 }
@@ -80,7 +80,7 @@ const containerdName = "io.containerd.image.name"
 
 // find picks the image that selector names out of index.json, and the reference that the
 // layout itself gives it ("" if none). Without a selector there must be but one.
-func (l layout) find(selector string) (ocispec.Descriptor, string, error) {
+func (l layoutStore) find(selector string) (ocispec.Descriptor, string, error) {
 	var index ocispec.Index
 	data, err := readSmall(l.tree, ocispec.ImageIndexFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -91,16 +91,21 @@ func (l layout) find(selector string) (ocispec.Descriptor, string, error) {
 	if err := json.Unmarshal(data, &index); err != nil {
 		return ocispec.Descriptor{}, "", fmt.Errorf("index.json: %w", err)
 	}
-	var found []ocispec.Descriptor
+	var exact, byTag []ocispec.Descriptor // an image called 1.2 goes before one called app:1.2
 	var names []string
 	for _, d := range index.Manifests {
 		given := annotatedNames(d)
 		names = append(names, given...)
-		if selector == "" || d.Digest.String() == selector || slices.ContainsFunc(given, func(name string) bool {
-			return name == selector || strings.HasSuffix(name, ":"+selector)
-		}) {
-			found = append(found, d)
+		switch {
+		case selector == "", d.Digest.String() == selector, slices.Contains(given, selector):
+			exact = append(exact, d)
+		case slices.ContainsFunc(given, func(name string) bool { return strings.HasSuffix(name, ":"+selector) }):
+			byTag = append(byTag, d)
 		}
+	}
+	found := exact
+	if len(found) == 0 {
+		found = byTag
 	}
 	switch {
 	case len(found) == 1:

@@ -40,7 +40,28 @@ archives, charts, manifests, files, and the contents of other signed bundles.
 
 airgap.lock, beside airgap.yaml, keeps the digest of everything that was fetched and the issue time: the same
 inputs, lock and key give the same bytes. --update takes what tags mean now. SOURCE_DATE_EPOCH
-sets the issue time. The password of the key is taken from COSIGN_PASSWORD or asked for.`,
+sets the issue time. The password of the key is taken from COSIGN_PASSWORD or asked for.
+
+An airgap.yaml:
+
+  apiVersion: airgap/v1
+  kind: Bundle
+  metadata: {name: site-a, version: 1.4.0}
+  spec:
+    from: [system.airgap]      # signed bundles to start from; left out: system.airgap
+                               # beside the executable; []: none
+    platforms: [linux/amd64]
+    images:
+      - docker.io/library/nginx:1.29
+      - docker-archive:./app.tar.gz
+      - {source: "oci:./out/app:latest", name: registry.example/app:1.4}
+    charts:
+      - {name: podinfo, chart: ./charts/podinfo, namespace: demo, values: values.yaml}
+      - {name: db, chart: "oci://registry.example/charts/db", version: 1.2.3}
+    manifests: [k8s/*.yaml]
+    files: [{source: site.conf, target: /etc/site.conf, mode: "0644"}]
+
+Images that charts and manifests name are found by rendering them, as ` + "`airgap images --why`" + ` shows.`,
 		Example: `  airgap build -f airgap.yaml -o site.airgap --key site.key
   airgap build -o site.airgap --key site.key --platform linux/amd64 --platform linux/arm64
   airgap build -o site.airgap --key site.key --from-key airgap-release.pub`,
@@ -106,7 +127,7 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 		Signers: []*signing.PrivateKey{key}, Concurrency: o.concurrency, Progress: bar.Set,
 	})
 	if err != nil {
-		return fmt.Errorf("write %s: %w", o.bundle, err)
+		return err
 	}
 	bar.Done()
 	if err := gathered.Lock.Write(spec.LockPath()); err != nil {

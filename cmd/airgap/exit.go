@@ -99,10 +99,6 @@ func hintFor(err error) string {
 		return "interrupted; run it again"
 	case errors.Is(err, syscall.ENOSPC):
 		return "free some space there, or write to another disk"
-	case errors.Is(err, signing.ErrUnsigned):
-		return "a bundle without a signature proves nothing; ask its maker for the signed one"
-	case errors.Is(err, signing.ErrInvalid):
-		return "the bundle or its signature was changed after it was signed; get it again from its maker"
 	case errors.Is(err, signing.ErrUntrusted):
 		return "give the public key of its maker with --key, and compare its ID over another channel"
 	case errors.As(err, &usage) && !errors.Is(err, fs.ErrNotExist):

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"runtime/debug"
 	"strings"
 	"time"
 
+	"github.com/containerd/log"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -86,6 +88,7 @@ func (e *env) install(ctx context.Context, bundle string, f *installFlags) error
 		return e.planInstall(ctx, opts, f.output)
 	}
 	debug.SetMemoryLimit(installMemoryBytes)
+	_ = log.SetLevel("error") // containerd's code warns of what does not matter here
 	opts.Out, opts.Terminal = e.steps(f.output)
 	began := e.now()
 	report, err := installer.Run(ctx, opts)
@@ -153,7 +156,8 @@ func (f *installFlags) options(bundle string) (installer.Options, error) {
 // later winning) and returns what of it is to be written to that file.
 func (f *installFlags) configuration() (map[string]any, error) {
 	given := markGiven(f.node)
-	if err := applyConfigFile(f.node, config.PathsOf(f.server.DataDir).ConfigFile(), false); err != nil {
+	err := applyConfigFile(f.node, config.PathsOf(f.server.DataDir).ConfigFile(), false)
+	if err != nil && !errors.Is(err, fs.ErrPermission) { // not root: the preflight says so
 		return nil, err
 	}
 	f.node.VisitAll(func(flag *pflag.Flag) { flag.Changed = given[flag.Name] })
@@ -162,18 +166,7 @@ func (f *installFlags) configuration() (map[string]any, error) {
 			return nil, err
 		}
 	}
-	values := map[string]any{}
-	f.node.VisitAll(func(flag *pflag.Flag) {
-		if !flag.Changed || flag.Name == "data-dir" {
-			return
-		}
-		if list, ok := flag.Value.(pflag.SliceValue); ok {
-			values[flag.Name] = list.GetSlice()
-			return
-		}
-		values[flag.Name] = flag.Value.String()
-	})
-	return values, nil
+	return changedFlags(f.node, func(name string) bool { return name != "data-dir" }), nil
 }
 
 // markGiven makes flags, which the command parsed as part of its own set, count as given in their set
@@ -220,10 +213,9 @@ func installError(err error) error {
 	case errors.Is(err, installer.ErrUsage):
 		return &usageError{err}
 	}
-	return missingBundle(err)
+	return err
 }
 
 func init() {
 	refusals = append(refusals, installer.ErrRefused, signing.ErrTrustSet)
 }
-

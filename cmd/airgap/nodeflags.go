@@ -142,12 +142,12 @@ func setFlag(flag *pflag.Flag, value *yaml.Node, add bool) error {
 	return flag.Value.Set(strings.Join(values, ","))
 }
 
-// changedFlags returns what was given for the flags in names, as the values of a
-// configuration file.
+// changedFlags returns what was given for the flags in names, on the command line or in a
+// file, as the values of a configuration file.
 func changedFlags(fset *pflag.FlagSet, names func(name string) bool) map[string]any {
 	values := map[string]any{}
-	fset.Visit(func(f *pflag.Flag) {
-		if !names(f.Name) {
+	fset.VisitAll(func(f *pflag.Flag) {
+		if !f.Changed || !names(f.Name) {
 			return
 		}
 		if list, ok := f.Value.(pflag.SliceValue); ok {

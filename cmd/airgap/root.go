@@ -79,11 +79,12 @@ one signed bundle. At the site, install verifies it and brings the cluster up.
 		Example: `  airgap keygen --output-key-prefix site
   airgap build -f airgap.yaml -o site.airgap --key site.key
   airgap verify site.airgap --key site.pub`,
-		Args:              noVerb,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args:                       noVerb,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)

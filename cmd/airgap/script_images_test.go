@@ -59,11 +59,12 @@ func testIndex(ts *testscript.TestScript, seed string, platforms []string) v1.Im
 func push(ts *testscript.TestScript, _ bool, args []string) {
 	reference, err := name.ParseReference(args[0])
 	ts.Check(err)
+	seed := strings.Join(args, " ")
 	if len(args) == 2 {
-		ts.Check(remote.Write(reference, testImage(ts, args[0], args[1])))
+		ts.Check(remote.Write(reference, testImage(ts, seed, args[1])))
 		return
 	}
-	ts.Check(remote.WriteIndex(reference, testIndex(ts, args[0], args[1:])))
+	ts.Check(remote.WriteIndex(reference, testIndex(ts, seed, args[1:])))
 }
 
 func writeLayout(ts *testscript.TestScript, _ bool, args []string) {
@@ -84,4 +85,12 @@ func writeArchive(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(tarball.Write(tag, testImage(ts, args[1], "linux/amd64"), file))
 	ts.Check(file.Close())
+}
+
+func deleteImage(ts *testscript.TestScript, _ bool, args []string) {
+	reference, err := name.ParseReference(args[0])
+	ts.Check(err)
+	image, err := remote.Head(reference)
+	ts.Check(err)
+	ts.Check(remote.Delete(reference.Context().Digest(image.Digest.String())))
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -13,6 +16,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"airgap/bundle"
 )
 
 func TestMain(m *testing.M) {
@@ -28,11 +33,14 @@ func TestMain(m *testing.M) {
 //	push REFERENCE PLATFORM…       push an image to the registry; several platforms make an index
 //	layout FOLDER TAG PLATFORM…    write an image as an OCI layout
 //	archive FILE REFERENCE         write an image as `docker save` of old does
+//	unsigned FILE                  write a bundle that nobody signed
+//	delete REFERENCE               delete an image from the registry, by what its tag means
 //	expand FILE…                   put the values of ${VARIABLES} into files
 //	flip FILE OFFSET               invert the bits of a byte; an offset below 0 counts from the end
 //	cut FILE SIZE                  shorten a file; a size below 0 takes that much off
 //
-// and each script has a registry of its own, at $REGISTRY.
+// and each script has a registry of its own, at $REGISTRY, and a server that never answers, at $SILENT,
+// whose port is $SILENT_PORT.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -40,13 +48,27 @@ func TestScripts(t *testing.T) {
 			server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 			env.Defer(server.Close)
 			env.Setenv("REGISTRY", strings.TrimPrefix(server.URL, "http://"))
+			silent, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			env.Defer(func() { silent.Close() })
+			env.Setenv("SILENT", silent.Addr().String())
+			env.Setenv("SILENT_PORT", strconv.Itoa(silent.Addr().(*net.TCPAddr).Port))
 			env.Setenv("COSIGN_PASSWORD", "of the tests")
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TMPDIR", env.WorkDir)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "push": push, "layout": writeLayout, "archive": writeArchive, "expand": expand, "flip": flip, "cut": cut,
+			"exits": exits, "push": push, "layout": writeLayout, "archive": writeArchive, "unsigned": unsigned,
+			"delete": deleteImage, "expand": expand, "flip": flip, "cut": cut,
+		},
+		Condition: func(condition string) (bool, error) {
+			if condition == "mounts" { // may this process mount? (root in most containers may not)
+				return exec.Command("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt").Run() == nil, nil
+			}
+			return false, fmt.Errorf("no condition %q", condition)
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -68,6 +90,13 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if strconv.Itoa(code) != args[0] {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
+}
+
+func unsigned(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := bundle.Create(context.Background(), ts.MkAbs(args[0]), bundle.Content{Manifest: bundle.Manifest{
+		Name: "site-a", Version: "1.0.0", Platforms: []string{"linux/amd64"}, IssuedAt: "2026-01-01T00:00:00Z",
+	}}, bundle.CreateOptions{})
+	ts.Check(err)
 }
 
 func expand(ts *testscript.TestScript, _ bool, args []string) {

@@ -3,10 +3,11 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"os"
 	"runtime/debug"
+	"slices"
+	"strings"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -42,9 +43,12 @@ func newServerCommand(e *env) *cobra.Command {
 			}
 			e.limitMemory()
 			notify := systemdNotifier()
-			return runNode(cmd.Context(), func(ctx context.Context, self string) error {
-				return node.Server(ctx, cfg, node.Options{Executable: self, Notify: notify})
-			})
+			options, err := nodeOptions()
+			if err != nil {
+				return err
+			}
+			options.Notify = notify
+			return node.Server(cmd.Context(), cfg, options)
 		},
 	}
 	addServerFlags(cmd.Flags(), cfg)
@@ -66,9 +70,11 @@ func newAgentCommand(e *env) *cobra.Command {
 			}
 			e.limitMemory()
 			systemdNotifier()
-			return runNode(cmd.Context(), func(ctx context.Context, self string) error {
-				return node.Agent(ctx, cfg, node.Options{Executable: self})
-			})
+			options, err := nodeOptions()
+			if err != nil {
+				return err
+			}
+			return node.Agent(cmd.Context(), cfg, options)
 		},
 	}
 	cmd.Flags().StringVar(&from, "from", "", "`file` with the agent's configuration, written by the server")
@@ -76,12 +82,18 @@ func newAgentCommand(e *env) *cobra.Command {
 	return cmd
 }
 
-func runNode(ctx context.Context, run func(ctx context.Context, self string) error) error {
+// nodeOptions hands this process's surroundings to the node. What is about airgap's own way
+// of being started ends here: the shims, and so every pod's monitor, inherit the rest.
+func nodeOptions() (node.Options, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return node.Options{}, err
 	}
-	return run(ctx, self)
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return name == "AIRGAP_EXECUTABLE" || name == "AIRGAP_DATA_DIR"
+	})
+	return node.Options{Executable: self, Env: env, Log: os.Stderr}, nil
 }
 
 func configFile(given, dataDir string) string {

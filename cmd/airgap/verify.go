@@ -11,6 +11,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/internal/progress"
+	"airgap/node/config"
 	"airgap/signing"
 )
 
@@ -18,18 +19,22 @@ var _ = register(newVerifyCommand)
 
 func newVerifyCommand(e *env) *cobra.Command {
 	var keys []string
-	var output string
+	var dataDir, output string
 	cmd := &cobra.Command{
 		Use:   "verify BUNDLE",
 		Short: "Check a bundle's signature and every one of its bytes",
 		Long: `Check a bundle's signature and every one of its bytes, reading it once. With several --key,
-any one of them is enough.`,
+any one of them is enough. On an installed machine --key can be left out: the keys
+that the machine trusts count.`,
 		Example: `  airgap verify site.airgap --key site.pub
   airgap verify /media/stick/site.airgap --key site.pub --output json`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return e.verify(cmd.Context(), args[0], keys, output) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.verify(cmd.Context(), args[0], keys, dataDir, output)
+		},
 	}
 	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `file` of the bundle's maker (repeatable)")
+	cmd.Flags().StringVarP(&dataDir, "data-dir", "d", config.DefaultDataDir, "`folder` of the node whose trusted keys count without --key")
 	addOutputFlag(cmd, &output, "o")
 	return cmd
 }
@@ -45,16 +50,12 @@ type verifyReport struct {
 	Seconds  float64  `json:"seconds"`
 }
 
-func (e *env) verify(ctx context.Context, path string, keyFiles []string, output string) error {
+func (e *env) verify(ctx context.Context, path string, keyFiles []string, dataDir, output string) error {
 	began := e.now()
 	if err := checkOutput(output); err != nil {
 		return err
 	}
-	if len(keyFiles) == 0 {
-		return withHint(&usageError{errors.New("--key is missing: whose signature makes the bundle good?")},
-			"give the public key of its maker, as you got it from them; `airgap inspect` looks into a bundle without one")
-	}
-	keys, err := readPublicKeys(keyFiles)
+	keys, err := trustedKeys(keyFiles, dataDir)
 	if err != nil {
 		return err
 	}
@@ -77,6 +78,22 @@ func (e *env) verify(ctx context.Context, path string, keyFiles []string, output
 		progress.Bytes(report.Bytes), counts(manifest))
 	p.line("signed by key ID %s", strings.Join(signers, ", "))
 	return p.err
+}
+
+// trustedKeys are the keys in files, or those that the machine with this data folder trusts.
+func trustedKeys(files []string, dataDir string) ([]signing.PublicKey, error) {
+	if len(files) > 0 {
+		return readPublicKeys(files)
+	}
+	store, err := signing.OpenTrustStore(config.PathsOf(dataDir).Trust())
+	if err != nil {
+		return nil, err
+	}
+	if len(store.Keys()) == 0 {
+		return nil, withHint(&usageError{errors.New("--key is missing: whose signature makes the bundle good?")},
+			"give the public key of its maker, as you got it from them; `airgap inspect` looks into a bundle without one")
+	}
+	return store.Keys(), nil
 }
 
 // missingBundle makes the absence of the file named on the command line an error of usage.

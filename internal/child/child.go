@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -96,4 +98,17 @@ func runOnce(ctx context.Context, s Spec) error {
 		_ = cmd.Process.Kill()
 		return <-ended
 	}
+}
+
+// WithPath returns env with dir in front of its PATH.
+func WithPath(env []string, dir string) []string {
+	path := "PATH=" + dir
+	rest := slices.DeleteFunc(slices.Clone(env), func(v string) bool {
+		old, found := strings.CutPrefix(v, "PATH=")
+		if found && old != "" {
+			path = "PATH=" + dir + ":" + old
+		}
+		return found
+	})
+	return append(rest, path)
 }

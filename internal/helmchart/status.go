@@ -5,24 +5,25 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Status is what became of a HelmChart.
+// Status is what became of a HelmChart. Every field is always written, so that a patch also clears.
 type Status struct {
-	ObservedGeneration int64              `json:"observedGeneration,omitempty"` // the spec that the conditions speak of
-	Conditions         []metav1.Condition `json:"conditions,omitempty"`
+	ObservedGeneration int64              `json:"observedGeneration"` // the spec that the conditions speak of
+	Conditions         []metav1.Condition `json:"conditions"`
 
-	// The release as it stands in the cluster; zero while there is none.
-	Revision   int    `json:"revision,omitempty"`
-	Version    string `json:"version,omitempty"` // of the chart
-	AppVersion string `json:"appVersion,omitempty"`
+	// The release as it was last applied; zero while there is none.
+	Revision      int    `json:"revision"`
+	ReadyRevision int    `json:"readyRevision"` // the last one whose workloads were ready
+	Version       string `json:"version"`       // of the chart
+	AppVersion    string `json:"appVersion"`
 
 	// InputHash is the SHA-256 over everything that makes the release (chart, values, target), as
 	// last attempted. Failures counts the attempts at it in a row that failed.
-	InputHash string `json:"inputHash,omitempty"`
-	Failures  int    `json:"failures,omitempty"`
+	InputHash string `json:"inputHash"`
+	Failures  int    `json:"failures"`
 }
 
 // Condition types. Exactly one of them is True when the controller is at rest; neither, while
-// it is at work or waits for the release's workloads.
+// it is at work or waits, within the timeout, for the release's workloads.
 const (
 	// Ready: the release is what the HelmChart says, and its workloads have become ready.
 	Ready = "Ready"

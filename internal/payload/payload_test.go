@@ -243,3 +243,25 @@ func TestUntrustedVersionIsRefused(t *testing.T) {
 		t.Errorf("a folder that everyone may write to was taken: %v", err)
 	}
 }
+
+// FuzzTrailer holds that no trailer makes a reader look outside its file, and that what is accepted is
+// exactly what a writer writes.
+func FuzzTrailer(f *testing.F) {
+	good := trailer{offset: 100, size: 1000, tarBytes: 5000}
+	f.Add(good.encode(), int64(1100+trailerBytes))
+	f.Add(good.encode(), int64(trailerBytes))
+	f.Add(trailer{offset: -1, size: 1 << 62}.encode(), int64(1<<62))
+	f.Add([]byte(magic), int64(16))
+	f.Fuzz(func(t *testing.T, data []byte, fileBytes int64) {
+		got, err := parseTrailer(data, fileBytes)
+		if err != nil {
+			return
+		}
+		if got.offset < 0 || got.size < 0 || got.offset+got.size+trailerBytes != fileBytes {
+			t.Errorf("accepted a payload of %d bytes at %d in a file of %d", got.size, got.offset, fileBytes)
+		}
+		if !bytes.Equal(got.encode(), data) {
+			t.Error("accepted a trailer that no writer writes")
+		}
+	})
+}

@@ -22,18 +22,26 @@ import (
 type agent struct {
 	config  *config.Agent
 	paths   config.Paths
+	options Options
 	bin     string // folder of runc, the shim, the CNI plugins and nft
 	limits  limits
 	kubelet string // path of the kubelet's kubeconfig
 	proxy   string // path of kube-proxy's
 }
 
+// Options are what an agent needs from the process it runs in.
+type Options struct {
+	Executable string   // absolute path of this executable, beside the distribution's others
+	Env        []string // environment of containerd, and so of the shims
+	Log        *os.File // containerd's standard output and error
+}
+
 // Run runs the agent until ctx is done or a part of it fails. The credentials must lie in
-// Paths.AgentPKI. bin is the folder that holds the distribution's executables.
-func Run(ctx context.Context, cfg *config.Agent, bin string) error {
+// Paths.AgentPKI.
+func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 	paths := config.PathsOf(cfg.DataDir)
 	a := &agent{
-		config: cfg, paths: paths, bin: bin,
+		config: cfg, paths: paths, options: o, bin: filepath.Dir(o.Executable),
 		kubelet: filepath.Join(paths.AgentPKI(), "kubelet.kubeconfig"),
 		proxy:   filepath.Join(paths.AgentPKI(), "kube-proxy.kubeconfig"),
 	}
@@ -102,7 +110,7 @@ func (a *agent) runNetwork(ctx context.Context, client *rest.Config) error {
 	if err != nil {
 		return err
 	}
-	backend := network.Bridge{ConfDir: a.cniConf(), StateDir: a.paths.CNIState()}
+	backend := network.Bridge{Name: a.paths.ID, ConfDir: a.cniConf(), StateDir: a.paths.CNIState()}
 	return network.Run(ctx, api, a.config.NodeName, backend)
 }
 

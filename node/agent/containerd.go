@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -31,7 +30,7 @@ var containerdTemplate string
 type containerdConfig struct {
 	Root, State, Socket string
 	Bin, CNIConf        string
-	Runc                string
+	Runc, RuncRoot      string
 	PauseImage          string
 	Snapshotter         string
 	RestrictOOMScoreAdj bool
@@ -66,7 +65,7 @@ func (a *agent) writeContainerdConfig() (string, error) {
 	var out bytes.Buffer
 	if err := t.Execute(&out, containerdConfig{
 		Root: a.paths.Containerd(), State: a.paths.ContainerdState(), Socket: a.paths.ContainerdSocket(),
-		Bin: a.bin, CNIConf: a.cniConf(), Runc: filepath.Join(a.bin, "runc"),
+		Bin: a.bin, CNIConf: a.cniConf(), Runc: filepath.Join(a.bin, "runc"), RuncRoot: filepath.Join(a.paths.Run(), "runc"),
 		PauseImage: pauseImage, Snapshotter: a.config.Snapshotter,
 		RestrictOOMScoreAdj: a.limits.noResource, DisabledPlugins: unusedPlugins,
 	}); err != nil {
@@ -85,19 +84,9 @@ func (a *agent) runContainerd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	// The shims are children of containerd's children, and inherit its environment: give
-	// them nothing of ours.
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "AIRGAP_") || strings.HasPrefix(v, "NOTIFY_SOCKET=") || strings.HasPrefix(v, "PATH=")
-	})
-	env = append(env, "PATH="+a.bin+":"+os.Getenv("PATH"))
 	return child.Run(ctx, child.Spec{
-		Name: "containerd", Path: self, Args: []string{"airgap", "containerd", "--config", file},
-		Env: env, Log: os.Stderr, Stop: 3 * time.Second,
+		Name: "containerd", Path: a.options.Executable, Args: []string{"airgap", "containerd", "--config", file},
+		Env: child.WithPath(a.options.Env, a.bin), Log: a.options.Log, Stop: 3 * time.Second,
 		Report: func(format string, args ...any) { klog.Warningf(format, args...) },
 	})
 }

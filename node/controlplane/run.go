@@ -47,7 +47,7 @@ func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func()) 
 	// The API server outlives those that talk to it.
 	apiCtx, stopAPI := context.WithCancel(context.Background())
 	api := newGroup(apiCtx)
-	defer func() { stopAPI(); api.wait() }()
+	defer func() { stopAPI(); api.wait(4 * time.Second) }()
 	api.start("kube-apiserver", parts.runAPIServer)
 
 	client, err := clientcmd.BuildConfigFromFlags("", cfg.Kubeconfig)
@@ -61,7 +61,7 @@ func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func()) 
 
 	clientsCtx, stopClients := context.WithCancel(ctx)
 	clients := newGroup(clientsCtx)
-	defer func() { stopClients(); clients.wait() }()
+	defer func() { stopClients(); clients.wait(2 * time.Second) }()
 	clients.start("kube-scheduler", parts.runScheduler)
 	clients.start("kube-controller-manager", parts.runControllers)
 	for _, a := range addOns {
@@ -135,4 +135,14 @@ func (g *group) start(name string, run func(context.Context) error) {
 	})
 }
 
-func (g *group) wait() { g.running.Wait() }
+// wait returns when all have ended, or their time is up: what has not ended then has nothing
+// left to lose, for all state is in the datastore, which is closed last.
+func (g *group) wait(patience time.Duration) {
+	ended := make(chan struct{})
+	go func() { g.running.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		klog.InfoS("stopping without waiting any longer", "after", patience)
+	}
+}

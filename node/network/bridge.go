@@ -14,6 +14,7 @@ const BridgeInterface = "cni0"
 // Bridge connects the pods of one node by a bridge, and masks what leaves it behind the
 // node's address. It knows no routes to other nodes.
 type Bridge struct {
+	Name     string // of the CNI network: CNI's cache, which all nodes of a machine share, tells them apart by it
 	ConfDir  string // absolute folder of CNI configuration lists
 	StateDir string // absolute folder where host-local keeps the addresses given out
 }
@@ -33,7 +34,7 @@ func (b Bridge) Configure(_ context.Context, node Node) error {
 	}
 	list, err := json.MarshalIndent(object{
 		"cniVersion": "1.0.0",
-		"name":       "airgap",
+		"name":       b.Name,
 		"plugins": []object{
 			{
 				"type": "bridge", "bridge": BridgeInterface,

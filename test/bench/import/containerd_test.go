@@ -80,6 +80,16 @@ func (d *daemon) stop() {
 	d.process.Wait()
 }
 
+// cpu is the processor time the daemon has used, in seconds.
+func (d *daemon) cpu() float64 {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.process.Process.Pid))
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:])) // from the third on: proc_pid_stat(5)
+	user, _ := strconv.ParseFloat(fields[11], 64)
+	system, _ := strconv.ParseFloat(fields[12], 64)
+	const ticksPerSecond = 100
+	return (user + system) / ticksPerSecond
+}
+
 // peakMB is the largest resident memory the daemon has had.
 func (d *daemon) peakMB() float64 {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.process.Process.Pid))
@@ -97,6 +107,7 @@ func benchCtr(b *testing.B, folder, set, binaries string) measure {
 	defer clean(b, root)
 	defer d.stop()
 	warm(b, set)
+	idle := d.cpu()
 	command := d.ctr("images", "import", set)
 	m := timed(b, folder, func() error {
 		out, err := command.CombinedOutput()
@@ -105,7 +116,8 @@ func benchCtr(b *testing.B, folder, set, binaries string) measure {
 		}
 		return nil
 	})
-	m.peakMB = d.peakMB() + float64(command.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)/1e3
+	m.peakMB = d.peakMB() + peakOf(command.ProcessState)
+	m.cpu = d.cpu() - idle + cpuOf(command.ProcessState)
 	checkImages(b, d)
 	return m
 }

@@ -1,0 +1,82 @@
+package source
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestImagesIn(t *testing.T) {
+	for _, test := range []struct{ name, objects, want string }{
+		{"pod", "kind: Pod\napiVersion: v1\nmetadata: {name: p, namespace: ns}\nspec: {ephemeralContainers: [{name: e, image: a}]}",
+			"a: o: Pod ns/p, ephemeral container e (f)"},
+		{"list", "kind: List\napiVersion: v1\nitems: [{kind: Pod, apiVersion: v1, metadata: {name: p}, spec: {containers: [{name: c, image: a}]}}]",
+			"a: o: Pod p, container c (f)"},
+		{"several documents", "# nothing\n---\nkind: Pod\napiVersion: v1\nmetadata: {name: p}\nspec: {containers: [{name: c, image: a}]}\n---\n---\n",
+			"a: o: Pod p, container c (f)"},
+		{"Helm's comment", "---\n# Source: chart/templates/x.yaml\nkind: Pod\napiVersion: v1\nmetadata: {name: p}\nspec: {containers: [{name: c, image: a}]}\n",
+			"a: o: Pod p, container c (templates/x.yaml)"},
+		{"variable of an operator", "kind: Pod\napiVersion: v1\nmetadata: {name: p}\nspec: {containers: [{name: c, image: a, env: [{name: RELATED_IMAGE_X, value: r.io/x:1}, {name: IMAGES, value: r.io/y:1}, {name: IMAGE_DIR, value: /var/images}]}]}",
+			"a: o: Pod p, container c (f)\nr.io/x:1: o: Pod p, container c, variable RELATED_IMAGE_X (f)?"},
+		{"argument of an operator", "kind: Pod\napiVersion: v1\nmetadata: {name: p}\nspec: {containers: [{name: c, image: a, args: [--image-gc=5m, --reloader-image=r.io/x:1, r.io/z:1]}]}",
+			"a: o: Pod p, container c (f)\nr.io/x:1: o: Pod p, container c, argument --reloader-image (f)?"},
+		{"custom resource", "kind: Prometheus\napiVersion: monitoring.coreos.com/v1\nmetadata: {name: p}\nspec: {image: prom, baseImage: r.io/base:2, imagePullPolicy: Always, backgroundImage: blue, containers: [{image: r.io/s:1}]}",
+			"r.io/base:2: o: Prometheus p, field spec.baseImage (f)?\nr.io/s:1: o: Prometheus p, field spec.containers[0].image (f)?\nprom: o: Prometheus p, field spec.image (f)?"},
+		{"repository and tag", "kind: X\napiVersion: example.com/v1\nmetadata: {name: x}\nspec: {image: {registry: r.io, repository: a/b, tag: v1}, chart: {repository: \"https://example.com\", tag: v2}}",
+			"r.io/a/b:v1: o: X x, field spec.image (f)?"},
+		{"repository and digest", "kind: X\napiVersion: example.com/v1\nmetadata: {name: x}\nspec: {repository: r.io/a, digest: \"sha256:" + strings.Repeat("a", 64) + "\"}",
+			"r.io/a@sha256:" + strings.Repeat("a", 64) + ": o: X x, field spec (f)?"},
+		{"config map", "kind: ConfigMap\napiVersion: v1\nmetadata: {name: c}\ndata: {image: r.io/a:1}", ""},
+		{"not an object", "just: data", ""},
+		{"a pod that is not one", "kind: Pod\napiVersion: v1\nmetadata: []\nspec: {containers: no}", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			found, err := imagesIn([]byte(test.objects), "o", "f")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, image := range found {
+				line := image.reference + ": " + image.Where
+				if image.Guessed {
+					line += "?"
+				}
+				got = append(got, line)
+			}
+			if strings.Join(got, "\n") != test.want {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), test.want)
+			}
+		})
+	}
+}
+
+func TestEveryKindWithPods(t *testing.T) {
+	const pod = `{containers: [{name: c, image: a}]}`
+	for kind, path := range podSpecs {
+		object := pod
+		for i := len(path) - 1; i >= 0; i-- {
+			object = fmt.Sprintf("{%s: %s}", path[i], object)
+		}
+		text := fmt.Sprintf("{apiVersion: apps/v1, kind: %s, metadata: {name: x}, %s", kind, strings.TrimPrefix(object, "{"))
+		found, err := imagesIn([]byte(text), "o", "f")
+		if err != nil || len(found) != 1 || found[0].reference != "a" {
+			t.Errorf("%s: %v, %v", kind, found, err)
+		}
+	}
+}
+
+func FuzzImagesIn(f *testing.F) {
+	f.Add([]byte("kind: Pod\napiVersion: v1\nmetadata: {name: p}\nspec: {containers: [{image: a}]}\n---\nkind: List\napiVersion: v1\nitems: [1]"))
+	f.Add([]byte("kind: X\napiVersion: e.com/v1\nspec: [[{image: [], repository: a, tag: b}]]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		found, err := imagesIn(data, "o", "f")
+		if err != nil && found != nil {
+			t.Errorf("%v beside %v", found, err)
+		}
+		for _, image := range found {
+			if image.Guessed && !isReference(image.reference) {
+				t.Errorf("guessed %q", image.reference)
+			}
+		}
+	})
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"airgap/installer"
+	"airgap/node/config"
+)
+
+var _ = register(newUninstallCommand)
+
+func newUninstallCommand(e *env) *cobra.Command {
+	var dataDir string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Remove the node from this machine: nothing of it is left",
+		Long: `Remove the node from this machine: its service, pods and other processes, mounts, interfaces,
+firewall tables, control groups and files, the cluster's data included. What was interrupted or
+could not be removed is removed when it is run again.`,
+		Example: `  airgap uninstall
+  airgap uninstall --yes --data-dir /srv/airgap`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.uninstall(cmd.Context(), dataDir, yes) },
+	}
+	cmd.Flags().StringVarP(&dataDir, "data-dir", "d", config.DefaultDataDir, "`folder` of everything the node keeps")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+func (e *env) uninstall(ctx context.Context, dataDir string, yes bool) error {
+	if !yes {
+		if err := e.confirmRemoval(dataDir); err != nil {
+			return err
+		}
+	}
+	err := installer.Uninstall(ctx, installer.UninstallOptions{DataDir: dataDir, Out: e.stdout, Terminal: isTerminal(e.stdout)})
+	switch {
+	case errors.Is(err, installer.ErrNotInstalled):
+		p := &printer{w: e.stdout}
+		p.line("nothing to remove: %v", err)
+		return p.err
+	case err != nil:
+		return installError(err)
+	}
+	p := &printer{w: e.stdout}
+	p.line("the node is removed")
+	return p.err
+}
+
+// confirmRemoval asks at a terminal, and insists on --yes elsewhere.
+func (e *env) confirmRemoval(dataDir string) error {
+	if !isTerminal(e.stdin) {
+		return &usageError{errors.New("there is no terminal to ask at: confirm with --yes")}
+	}
+	fmt.Fprintf(e.stderr, "Remove the node in %s, with the cluster's data? [y/N] ", dataDir)
+	answer, err := bufio.NewReader(e.stdin).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return errors.New("not confirmed: nothing was removed")
+	}
+	return nil
+}

@@ -1,0 +1,245 @@
+package installer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"airgap/internal/hostinfo"
+	"airgap/node/config"
+)
+
+// UninstallOptions is what an uninstall is told.
+type UninstallOptions struct {
+	DataDir  string // of the node; empty: the default
+	Out      io.Writer
+	Terminal bool
+
+	// Places on the host. Empty: the usual ones.
+	SystemdDir string // /etc/systemd/system
+	BinDir     string // /usr/local/bin
+}
+
+// removal is one run of an uninstall.
+type removal struct {
+	UninstallOptions
+	paths   config.Paths
+	host    hostinfo.Host
+	pods    podTraces
+	console *console
+}
+
+// removalSteps is the uninstall, in order. A step that fails does not keep the others from
+// being tried, but for the last: files go only when nothing uses them any more, and as long as they are
+// there another uninstall knows that there is something to do.
+var removalSteps = []struct {
+	name string
+	do   func(*removal, context.Context) (detail string, err error)
+}{
+	{"service", (*removal).stopServices},
+	{"processes", (*removal).endAll},
+	{"mounts", (*removal).unmountAll},
+	{"network", (*removal).removeNetwork},
+	{"cgroups", (*removal).removeCgroups},
+	{"files", (*removal).removeFiles},
+}
+
+// Uninstall removes a node: its service, processes, mounts, interfaces, firewall tables,
+// control groups and files. Nothing of it is left, or the error says what is; then it may be
+// repeated. The error is [ErrNotInstalled] if there is nothing of a node with this data folder.
+func Uninstall(ctx context.Context, opts UninstallOptions) error {
+	u := &removal{UninstallOptions: opts, host: hostinfo.This()}
+	if u.DataDir == "" {
+		u.DataDir = config.DefaultDataDir
+	}
+	if !filepath.IsAbs(u.DataDir) || filepath.Clean(u.DataDir) == "/" {
+		return fmt.Errorf("%w: --data-dir %q is no node's folder", ErrUsage, u.DataDir)
+	}
+	u.paths = config.PathsOf(u.DataDir)
+	if !isInstalled(u.paths) { // and what looks like ours may be another cluster's
+		return fmt.Errorf("%w: there is no node with the data folder %s", ErrNotInstalled, u.paths.DataDir)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("not root: run it with sudo")
+	}
+	if u.Out == nil {
+		u.Out = io.Discard
+	}
+	if u.SystemdDir == "" {
+		u.SystemdDir = "/etc/systemd/system"
+	}
+	if u.BinDir == "" {
+		u.BinDir = "/usr/local/bin"
+	}
+	u.console = newConsole(u.Out, u.Terminal, len(removalSteps))
+	var err error
+	if u.pods, err = findPodTraces(u.host, u.paths); err != nil {
+		return fmt.Errorf("look for what is left of pods: %w", err)
+	}
+	var left []error
+	for i, step := range removalSteps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if step.name == "files" && len(left) > 0 {
+			break
+		}
+		u.console.begin(i+1, step.name)
+		began := time.Now()
+		detail, err := step.do(u, ctx)
+		if err != nil {
+			u.console.abandon()
+			left = append(left, fmt.Errorf("%s: %w", step.name, err))
+			continue
+		}
+		u.console.end(detail, time.Since(began))
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("something of %s is left; run it again:\n%w", u.paths.DataDir, errors.Join(left...))
+	}
+	return nil
+}
+
+// isInstalled says whether there is anything of a node with these paths.
+func isInstalled(p config.Paths) bool {
+	for _, path := range []string{p.Install(), p.Versions(), p.Current(), p.Server(), p.Agent(), p.Run()} {
+		if _, err := os.Lstat(path); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// services are both kinds of service, since an install may have changed from one to the other.
+func (u *removal) services() (*systemd, *supervised) {
+	return &systemd{paths: u.paths, dir: u.SystemdDir, booted: u.host.Systemd(), host: u.host},
+		&supervised{paths: u.paths, host: u.host, config: u.paths.ConfigFile()}
+}
+
+// stopServices ends the service and forgets it, so that nothing starts the node again.
+func (u *removal) stopServices(ctx context.Context) (string, error) {
+	managed, plain := u.services()
+	errs := []error{managed.stop(ctx), plain.stop(ctx)}
+	if err := errors.Join(errs...); err != nil {
+		return "", err
+	}
+	unit := filepath.Join(u.SystemdDir, managed.unit())
+	_, err := os.Lstat(unit)
+	for _, path := range []string{managed.wants(), unit} {
+		errs = append(errs, removeIfThere(path))
+	}
+	_ = os.Remove(filepath.Dir(managed.wants())) // if nothing else is wanted
+	if err == nil {
+		errs = append(errs, managed.forget(ctx))
+	}
+	return "stopped and removed", errors.Join(errs...)
+}
+
+// removeFiles removes the node's files. It does not begin while anything is mounted below the data
+// folder: what is mounted there belongs to someone else.
+func (u *removal) removeFiles(context.Context) (string, error) {
+	mounts, err := u.ourMounts()
+	if err != nil {
+		return "", err
+	}
+	if len(mounts) > 0 {
+		return "", fmt.Errorf("%s is still mounted: the files stay", mounts[0].Point)
+	}
+	errs := []error{u.restoreHostFiles(), u.pods.remove(u)}
+	command := filepath.Join(u.BinDir, "airgap")
+	if to, err := os.Readlink(command); err == nil && to == filepath.Join(u.paths.Current(), "airgap") {
+		errs = append(errs, os.Remove(command))
+	}
+	for _, path := range []string{u.paths.ConfigFile(), u.paths.Kubeconfig()} {
+		errs = append(errs, removeIfThere(path))
+		_ = os.Remove(filepath.Dir(path)) // if nothing else is in it
+	}
+	errs = append(errs, os.RemoveAll(u.paths.Run()))
+	// The install folder, which knows what else there is to undo, goes last.
+	entries := slices.DeleteFunc(slices.Clone(dataEntries), func(name string) bool { return name == "install" })
+	for _, name := range entries {
+		errs = append(errs, os.RemoveAll(filepath.Join(u.paths.DataDir, name)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return "", err
+	}
+	if err := os.RemoveAll(u.paths.Install()); err != nil {
+		return "", err
+	}
+	return "removed", u.removeDataDir()
+}
+
+// removeDataDir removes the emptied data folder, unless it is a file system of its own.
+func (u *removal) removeDataDir() error {
+	entries, err := os.ReadDir(u.paths.DataDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, entry := range entries {
+		if entry.Name() != "lost+found" {
+			names = append(names, entry.Name())
+		}
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("%s holds what is not airgap's: %s", u.paths.DataDir, strings.Join(names, ", "))
+	}
+	mounts, err := u.host.Mounts()
+	if err != nil {
+		return err
+	}
+	if m, ok := hostinfo.MountOf(mounts, u.paths.DataDir); ok && m.Point == u.paths.DataDir {
+		return nil
+	}
+	return os.Remove(u.paths.DataDir)
+}
+
+// restoreHostFiles takes back the files that bundles have put on the host, and brings back
+// what they replaced. A file that someone has changed since stays.
+func (u *removal) restoreHostFiles() error {
+	var files []hostFile
+	if err := readJSON(hostFilesPath(u.paths), &files); err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range files {
+		sum, err := fileSHA256(f.Target)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && f.Backup == "":
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			errs = append(errs, err)
+		case err == nil && sum != f.SHA256:
+			if f.Backup == "" || !isGone(f.Backup) {
+				u.console.warn(f.Target + " was changed since a bundle brought it, and stays")
+			}
+		default:
+			errs = append(errs, f.undo())
+			if f.Backup != "" {
+				errs = append(errs, removeIfThere(f.Backup))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func isGone(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

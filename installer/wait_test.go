@@ -1,0 +1,230 @@
+package installer
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"airgap/bundle"
+	"airgap/internal/hostinfo"
+	"airgap/node/config"
+)
+
+// apiServer answers as an API server does, over TLS, and writes a kubeconfig for it.
+func apiServer(t *testing.T, answer func(path string) (body string, found bool)) (kubeconfig string) {
+	t.Helper()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, found := answer(r.URL.Path)
+		if !found {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprint(w, body)
+	}))
+	t.Cleanup(server.Close)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "admin"}, NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encode := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+	data, err := yaml.Marshal(map[string]any{
+		"clusters": []any{map[string]any{"cluster": map[string]any{
+			"server": server.URL, "certificate-authority-data": encode("CERTIFICATE", server.Certificate().Raw)}}},
+		"users": []any{map[string]any{"user": map[string]any{
+			"client-certificate-data": encode("CERTIFICATE", certificate), "client-key-data": encode("PRIVATE KEY", keyDER)}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(kubeconfig, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return kubeconfig
+}
+
+// waitingRun is a run at the point where it waits for a node named n1 and a release named web.
+func waitingRun(t *testing.T, kubeconfig string) *run {
+	t.Helper()
+	server := config.NewServer()
+	server.DataDir, server.NodeName, server.Kubeconfig = t.TempDir(), "n1", kubeconfig
+	paths := config.PathsOf(server.DataDir)
+	if err := os.WriteFile(paths.Log(), []byte("first\nsecond: the disk is on fire\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &run{
+		Options: Options{Server: server, Timeout: 5 * time.Second},
+		paths:   paths, digest: "sha256:aa",
+		service:  &supervised{paths: paths, host: hostinfo.This()},
+		console:  newConsole(&strings.Builder{}, false, 1),
+		report:   &Report{Started: time.Now()},
+		manifest: &bundle.Manifest{Charts: []bundle.Chart{{Release: "web", Version: "1.2.3"}}},
+	}
+}
+
+func nodeJSON(ready, message string) string {
+	return fmt.Sprintf(`{"metadata":{"name":"n1"},"status":{"conditions":[{"type":"Ready","status":%q,"message":%q}],"nodeInfo":{"kubeletVersion":"v1.37.1"}}}`, ready, message)
+}
+
+func leaseJSON(at time.Time) string {
+	return fmt.Sprintf(`{"spec":{"renewTime":%q}}`, at.UTC().Format("2006-01-02T15:04:05.000000Z07:00"))
+}
+
+// A node is awaited through every state it comes through; one that was Ready before this install must
+// have reported since.
+func TestAwaitNode(t *testing.T) {
+	started := time.Now()
+	var step atomic.Int64
+	kubeconfig := apiServer(t, func(path string) (string, bool) {
+		now := step.Load()
+		switch {
+		case path == "/readyz":
+			step.Add(1)
+			return "ok", now >= 1
+		case strings.HasPrefix(path, "/api/v1/nodes/"):
+			if now >= 5 {
+				return nodeJSON("True", ""), true
+			}
+			return nodeJSON("False", "container runtime network not ready"), now >= 3
+		case strings.HasSuffix(path, "/leases/n1"):
+			if now >= 7 {
+				return leaseJSON(started.Add(time.Minute)), true
+			}
+			return leaseJSON(started.Add(-time.Hour)), true
+		}
+		return "", false
+	})
+	r := waitingRun(t, kubeconfig)
+	detail, err := r.awaitNode(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if detail != "n1 is Ready, Kubernetes v1.37.1" || step.Load() < 7 {
+		t.Errorf("%q after %d looks", detail, step.Load())
+	}
+}
+
+func TestAwaitNodeTooLong(t *testing.T) {
+	kubeconfig := apiServer(t, func(path string) (string, bool) {
+		return nodeJSON("False", "no network plugin"), !strings.Contains(path, "lease")
+	})
+	r := waitingRun(t, kubeconfig)
+	r.Timeout = 400 * time.Millisecond
+	_, err := r.awaitNode(context.Background())
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"node n1: no network plugin", "the service does not run", "the disk is on fire", "tail -n 50"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in: %v", want, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := r.awaitNode(ctx); err != context.Canceled {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
+// A release counts once its HelmChart is this bundle's, and its status speaks of the present generation.
+func TestAwaitReleases(t *testing.T) {
+	const condition = `{"type":"Ready","status":"True","reason":"Deployed","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}`
+	answers := []string{
+		"", // not there
+		`{"metadata":{"name":"web","generation":1,"annotations":{"airgap.internal/bundle":"sha256:old"}},"status":{"observedGeneration":1,"conditions":[` + condition + `]}}`,
+		`{"metadata":{"name":"web","generation":2,"annotations":{"airgap.internal/bundle":"sha256:aa"}},"status":{"observedGeneration":1,"conditions":[` + condition + `]}}`,
+		`{"metadata":{"name":"web","generation":2,"annotations":{"airgap.internal/bundle":"sha256:aa"}},"status":{"observedGeneration":2,"conditions":[` + condition + `]}}`,
+	}
+	var looks atomic.Int64
+	kubeconfig := apiServer(t, func(path string) (string, bool) {
+		if path != "/apis/helm.cattle.io/v1/namespaces/kube-system/helmcharts/web" {
+			t.Errorf("asked for %s", path)
+		}
+		answer := answers[min(looks.Add(1)-1, int64(len(answers)-1))]
+		return answer, answer != ""
+	})
+	r := waitingRun(t, kubeconfig)
+	detail, err := r.awaitReleases(context.Background())
+	if err != nil || detail != "web 1.2.3 Ready" || looks.Load() != int64(len(answers)) {
+		t.Errorf("%q, %v after %d looks", detail, err, looks.Load())
+	}
+}
+
+func TestStatusOfNothing(t *testing.T) {
+	if _, err := ReadStatus(context.Background(), filepath.Join(t.TempDir(), "none"), ""); err == nil || !strings.Contains(err.Error(), "not installed") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	dir := t.TempDir()
+	p := config.PathsOf(dir)
+	for _, folder := range []string{p.Install() + "/reports", p.Agent()} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, err := range []error{
+		writeJSON(acceptedPath(p), map[string]accepted{"site-a": {Version: "1.4.0"}}),
+		writeJSON(p.Install()+"/reports/1.json", Report{Bundle: "system", Airgap: "0.1.0", Finished: time.Unix(100, 0)}),
+		writeJSON(p.Install()+"/reports/0.json", Report{Bundle: "site-a", Finished: time.Unix(200, 0)}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	kubeconfig := apiServer(t, func(path string) (string, bool) {
+		switch path {
+		case "/readyz":
+			return "ok", true
+		case "/api/v1/nodes":
+			return `{"items":[` + nodeJSON("True", "") + `]}`, true
+		case "/api/v1/pods":
+			return `{"items":[
+				{"metadata":{"name":"a","namespace":"x"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}},
+				{"metadata":{"name":"job","namespace":"x"},"status":{"phase":"Succeeded"}},
+				{"metadata":{"name":"b","namespace":"x"},"status":{"phase":"Pending"}}]}`, true
+		}
+		return "", false
+	})
+	s, err := ReadStatus(context.Background(), dir, kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.API != "ready" || s.Airgap != "0.1.0" || s.LastInstall.Bundle != "site-a" || len(s.Bundles) != 1 || s.Pods.Total != 3 {
+		t.Errorf("status %+v", s)
+	}
+	if got := strings.Join(s.Problems, "; "); got != "the service does not run; pod x/b: Pending" {
+		t.Errorf("problems: %s", got)
+	}
+	// The API server gone.
+	s, err = ReadStatus(context.Background(), dir, filepath.Join(dir, "none"))
+	if err != nil || s.Healthy() || s.API == "ready" {
+		t.Errorf("without an API server: %+v, %v", s, err)
+	}
+}

@@ -1,0 +1,85 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCompleteReportsEveryMistake(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*Server)
+		want   []string
+	}{
+		"defaults":          {func(*Server) {}, nil},
+		"relative data dir": {func(s *Server) { s.DataDir = "data" }, []string{"data-dir"}},
+		"long data dir":     {func(s *Server) { s.DataDir = "/" + strings.Repeat("x", 80) }, []string{"sockets"}},
+		"root data dir":     {func(s *Server) { s.DataDir = "/" }, []string{"data-dir"}},
+		"port":              {func(s *Server) { s.HTTPSListenPort = 70000 }, []string{"https-listen-port: 70000"}},
+		"node name":         {func(s *Server) { s.NodeName = "Bad_Name" }, []string{"node-name"}},
+		"two mistakes":      {func(s *Server) { s.NodeIP = "x"; s.KubeletPort = 0 }, []string{"node-ip", "kubelet-port"}},
+		"overlap":           {func(s *Server) { s.ServiceCIDR = "10.42.128.0/20" }, []string{"overlap"}},
+		"no network":        {func(s *Server) { s.ClusterCIDR = "10.42.0.1/16" }, []string{"cluster-cidr"}},
+		"two of one family": {func(s *Server) { s.ClusterCIDR = "10.1.0.0/16,10.2.0.0/16" }, []string{"cluster-cidr"}},
+		"dual stack":        {func(s *Server) { s.ClusterCIDR = "10.42.0.0/16,fd42::/48"; s.ServiceCIDR = "10.43.0.0/16,fd43::/112" }, nil},
+		"DNS outside":       {func(s *Server) { s.ClusterDNS = "10.99.0.10" }, []string{"cluster-dns"}},
+		"argument":          {func(s *Server) { s.KubeletArgs = []string{"v"} }, []string{`"v"`}},
+		"mode":              {func(s *Server) { s.KubeconfigMode = "rw" }, []string{"write-kubeconfig-mode"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := NewServer()
+			test.change(s)
+			err := s.Complete()
+			if (err != nil) != (len(test.want) > 0) {
+				t.Fatalf("got %v, want %q", err, test.want)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not say %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestCompleteDerivesDNS(t *testing.T) {
+	s := NewServer()
+	s.ServiceCIDR = "10.50.0.0/16,fd43::/112"
+	s.ClusterCIDR = "10.42.0.0/16,fd42::/48"
+	if err := s.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if s.ClusterDNS != "10.50.0.10,fd43::a" {
+		t.Errorf("cluster DNS is %s", s.ClusterDNS)
+	}
+	if first, err := s.FirstServiceAddress(); err != nil || first.String() != "10.50.0.1" {
+		t.Errorf("first service address is %s, %v", first, err)
+	}
+}
+
+func TestPathsKeepClustersApart(t *testing.T) {
+	standard, one, other := PathsOf(DefaultDataDir), PathsOf("/srv/one"), PathsOf("/srv/other/")
+	if standard.ID != "airgap" || standard.Kubeconfig() != DefaultKubeconfig || standard.PodLogs() != "/var/log/pods" {
+		t.Errorf("the default data folder: %s, %s, %s", standard.ID, standard.Kubeconfig(), standard.PodLogs())
+	}
+	if one.ID == other.ID || one.ID == standard.ID || one.Run() == other.Run() || one.CgroupRoot() == other.CgroupRoot() {
+		t.Errorf("%s and %s are not apart", one.ID, other.ID)
+	}
+	if other.DataDir != "/srv/other" || PathsOf("/srv/other").ID != other.ID {
+		t.Errorf("%s is not clean", other.DataDir)
+	}
+	if one.ConfigFile() != "/srv/one/config.yaml" {
+		t.Errorf("configuration file %s is outside the data folder", one.ConfigFile())
+	}
+}
+
+func TestURL(t *testing.T) {
+	for address, want := range map[string]string{
+		"": "https://127.0.0.1:6443", "0.0.0.0": "https://127.0.0.1:6443", "10.0.0.1": "https://10.0.0.1:6443", "fd00::1": "https://[fd00::1]:6443",
+	} {
+		s := NewServer()
+		s.BindAddress = address
+		if got := s.URL(); got != want {
+			t.Errorf("URL of %q is %s, want %s", address, got, want)
+		}
+	}
+}
