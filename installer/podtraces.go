@@ -47,6 +47,18 @@ func findPodTraces(h hostinfo.Host, p config.Paths) (podTraces, error) {
 			t.sockets = append(t.sockets, socket)
 		}
 	}
+	// A task's folder goes with its shim; runc's own state may outlive both, and names the task's folder.
+	states, err := filepath.Glob(filepath.Join(runcState, "*", "state.json"))
+	if err != nil {
+		return t, err
+	}
+	for _, path := range states {
+		id := filepath.Base(filepath.Dir(path))
+		data, err := os.ReadFile(path)
+		if err == nil && bytes.Contains(data, []byte(p.Run()+"/")) && !slices.Contains(t.sandboxes, id) {
+			t.sandboxes = append(t.sandboxes, id)
+		}
+	}
 	u := &removal{paths: p, host: h}
 	pids, err := u.processes()
 	if err != nil {

@@ -65,7 +65,6 @@ func unitFile(p config.Paths) ([]byte, error) {
 	}
 	return fmt.Appendf(nil, `[Unit]
 Description=airgap: Kubernetes node
-Documentation=man:airgap(1)
 After=network.target local-fs.target
 StartLimitIntervalSec=0
 RequiresMountsFor=%[1]s

@@ -111,8 +111,9 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// shorten cuts a message to what an event holds.
+// shorten makes a message one line (Helm lists errors on several) and cuts it to what an event holds.
 func shorten(message string) string {
+	message = strings.Join(strings.Fields(message), " ")
 	if len(message) <= messageBytes {
 		return message
 	}

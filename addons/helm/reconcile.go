@@ -129,7 +129,7 @@ func (c *Controller) attempt(ctx context.Context, object *helmchart.Chart, s *se
 			return c.fail(ctx, object, s, in, helmchart.ReasonInstallFailed, err)
 		}
 	}
-	err = c.report(ctx, object, s, working, helmchart.ReasonWaiting, fmt.Sprintf("%s, revision %d", version, made.Version), func(status *helmchart.Status) {
+	err = c.report(ctx, object, s, working, helmchart.ReasonWaiting, fmt.Sprintf("chart version %s, revision %d", made.Chart.Metadata.Version, made.Version), func(status *helmchart.Status) {
 		describe(status, made)
 	})
 	if err != nil {
@@ -195,7 +195,7 @@ func (c *Controller) await(ctx context.Context, object *helmchart.Chart, s *sess
 	if err != nil {
 		return 0, err
 	}
-	release := fmt.Sprintf("%s-%s, revision %d", object.Name, s.status.Version, s.status.Revision)
+	release := fmt.Sprintf("chart version %s, revision %d", s.status.Version, s.status.Revision)
 	if unready == "" {
 		s.wait = nil
 		return 0, c.report(ctx, object, s, ready, helmchart.ReasonDeployed, release, func(status *helmchart.Status) {

@@ -8,15 +8,18 @@ import (
 
 	"helm.sh/helm/v3/pkg/kube"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/resource"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
 )
 
 // A wait is the time between a release being applied and its workloads being ready.
 type wait struct {
 	revision  int
 	began     time.Time // on this process's clock, which a restart begins anew
+	typed     kubernetes.Interface
 	workloads kube.ResourceList
 	checker   kube.ReadyChecker
 	unready   string // what the checker said last
@@ -32,7 +35,7 @@ func newWait(r *releaser, typed kubernetes.Interface, revision int) (*wait, erro
 	if err != nil {
 		return nil, fmt.Errorf("revision %d: %w", revision, err)
 	}
-	w := &wait{revision: revision, began: time.Now()}
+	w := &wait{revision: revision, began: time.Now(), typed: typed}
 	w.workloads = objects.Filter(func(info *resource.Info) bool { return isWorkload(info.Mapping.GroupVersionKind.GroupKind()) })
 	w.checker = kube.NewReadyChecker(typed, func(format string, args ...any) { w.unready = fmt.Sprintf(format, args...) }, kube.PausedAsReady(true))
 	return w, nil
@@ -68,8 +71,30 @@ func (w *wait) check(ctx context.Context) (string, error) {
 		case !ready:
 			return object + " is not ready", nil
 		}
+		if unfinished, err := w.unfinishedRollout(ctx, info); err != nil || unfinished != "" {
+			return unfinished, err
+		}
 	}
 	return "", nil
+}
+
+// unfinishedRollout returns what a Deployment still waits for by the rule of `kubectl rollout status`. Helm's own
+// rule counts a Deployment as ready that has maxUnavailable pods missing: with one replica, a
+// common setting, that is all of them.
+func (w *wait) unfinishedRollout(ctx context.Context, info *resource.Info) (string, error) {
+	if info.Mapping.GroupVersionKind.Kind != "Deployment" {
+		return "", nil
+	}
+	d, err := w.typed.AppsV1().Deployments(info.Namespace).Get(ctx, info.Name, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	wanted := ptr.Deref(d.Spec.Replicas, 1)
+	if d.Spec.Paused || d.Generation <= d.Status.ObservedGeneration &&
+		d.Status.UpdatedReplicas >= wanted && d.Status.AvailableReplicas >= wanted {
+		return "", nil
+	}
+	return fmt.Sprintf("Deployment %s/%s: %d of %d pods are available", info.Namespace, info.Name, d.Status.AvailableReplicas, wanted), nil
 }
 
 // pause returns how long to leave the workloads alone between two looks: most are ready within seconds, and

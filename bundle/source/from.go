@@ -176,7 +176,7 @@ func (b *base) takeOverDistributions(content *bundle.Content, platforms []string
 	}
 	for _, platform := range platforms {
 		if !hasDistribution(content, platform) {
-			return &FromError{b.path, fmt.Errorf("the distribution %w", missingPlatform(platform, available))}
+			return &FromError{b.path, fmt.Errorf("has no distribution for %s; it has %s", platform, listed(available))}
 		}
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -135,23 +134,4 @@ func ExistingParent(name string) string {
 		name = filepath.Dir(name)
 	}
 	return name
-}
-
-// KernelRelease returns what uname -r prints.
-func KernelRelease() (string, error) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "", err
-	}
-	return unix.ByteSliceToString(u.Release[:]), nil
-}
-
-// Unsupported says whether err is how a kernel answers for a feature that it does not have.
-func Unsupported(err error) bool {
-	for _, code := range []syscall.Errno{unix.EOPNOTSUPP, unix.ENODEV, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.ENOSYS} {
-		if errors.Is(err, code) {
-			return true
-		}
-	}
-	return false
 }

@@ -58,11 +58,13 @@ func (a *agent) kubeletConfiguration() *kubeletv1beta1.KubeletConfiguration {
 		TLSMinVersion:      "VersionTLS12",
 		RotateCertificates: true,
 
-		CgroupDriver:   "cgroupfs",
-		CgroupRoot:     a.paths.CgroupRoot(),
-		FailSwapOn:     ptr.To(false),
-		FailCgroupV1:   ptr.To(!a.limits.cgroupV1),
-		SeccompDefault: ptr.To(true),
+		CgroupDriver: "cgroupfs",
+		CgroupRoot:   a.paths.CgroupRoot(),
+		FailSwapOn:   ptr.To(false),
+		FailCgroupV1: ptr.To(!a.limits.cgroupV1),
+		// kube-proxy works in nftables: nothing here needs the chains, and nobody would remove them.
+		MakeIPTablesUtilChains: ptr.To(false),
+		SeccompDefault:         ptr.To(true),
 
 		EnableDebuggingHandlers:   ptr.To(true), // logs, exec, port-forward; behind authentication
 		EnableProfilingHandler:    ptr.To(false),
