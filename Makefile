@@ -58,7 +58,7 @@ check: deps ## format, vet, staticcheck, unit and script tests: all that needs n
 	go test $(DESK) $(LIGHT)
 
 bench: system podinfo ## measure, in paired runs: the figures of docs/benchmarks.md
-	go test -v -run='^$$' -bench=. -benchtime=1x -count=3 -timeout=2h ./test/bench/...
+	go run ./test/bench
 
 clean: ## remove all that was built; the Go caches stay
 	rm -rf bin build dist

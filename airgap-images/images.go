@@ -80,6 +80,15 @@ type Build struct {
 type GoBuild struct {
 	Folder  string `json:"folder"`  // of the go.mod, relative to the declaration's file
 	Package string `json:"package"` // import path or "."
+
+	// Beside are further programs of the same module, such as one that a chart's probes run.
+	Beside []Program `json:"beside,omitempty"`
+}
+
+// Program is a further executable of an image.
+type Program struct {
+	Package string `json:"package"` // import path
+	Target  string `json:"target"`  // absolute path in the image
 }
 
 // CBuild compiles one C file statically.
@@ -131,6 +140,11 @@ func (i *Image) validate() error {
 		}
 	}
 	absolute := slices.Clone(i.Folders)
+	if i.Build.Go != nil {
+		for _, p := range i.Build.Go.Beside {
+			absolute = append(absolute, p.Target)
+		}
+	}
 	for _, f := range i.Files {
 		if (f.Source == "") == (f.Content == "") {
 			return fmt.Errorf("file %s needs either source or content", f.Target)

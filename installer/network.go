@@ -8,6 +8,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"airgap/node/config"
 )
 
 // bridge is the interface that pods are attached to.
@@ -32,10 +34,13 @@ var tables = []table{
 	{unix.NFPROTO_INET, "cni_plugins_masquerade"},
 }
 
-// removeNetwork removes the node's interfaces and firewall tables.
+// removeNetwork removes the node's interfaces, routes and firewall tables.
 func (u *removal) removeNetwork(context.Context) (string, error) {
 	links, err := removeLinks()
 	if err != nil {
+		return "", err
+	}
+	if err := removeRoutes(); err != nil {
 		return "", err
 	}
 	removed := 0
@@ -48,6 +53,23 @@ func (u *removal) removeNetwork(context.Context) (string, error) {
 		}
 	}
 	return fmt.Sprintf("%d interfaces, %d firewall tables removed", links, removed), nil
+}
+
+// removeRoutes removes the routes that the node added.
+func removeRoutes() error {
+	own := &netlink.Route{Protocol: config.RouteProtocol}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := netlink.RouteListFiltered(family, own, netlink.RT_FILTER_PROTOCOL)
+		if err != nil {
+			return fmt.Errorf("list routes: %w", err)
+		}
+		for _, route := range routes {
+			if err := netlink.RouteDel(&route); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("remove route %s: %w", route.Dst, err)
+			}
+		}
+	}
+	return nil
 }
 
 // removeLinks removes the node's interfaces, and first those attached to its bridge: the

@@ -30,7 +30,7 @@ func (s *source) executable(ctx context.Context) (string, error) {
 	output := filepath.Join(s.work, s.image.Name+"-"+s.arch)
 	switch b := s.image.Build; {
 	case b.Go != nil:
-		return output, s.compileGo(ctx, b.Go, output)
+		return output, s.compileGo(ctx, b.Go, b.Go.Package, output)
 	case b.C != nil:
 		return output, s.compileC(ctx, b.C, output)
 	default:
@@ -43,8 +43,8 @@ func (s *source) executable(ctx context.Context) (string, error) {
 
 // compileGo compiles a package of a nested module. The flags of the build of airgap itself do
 // not reach it.
-func (s *source) compileGo(ctx context.Context, b *images.GoBuild, output string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", output, b.Package)
+func (s *source) compileGo(ctx context.Context, b *images.GoBuild, program, output string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", output, program)
 	cmd.Dir = filepath.Join(s.folder, b.Folder)
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+s.arch)
 	_, err := run(cmd)
@@ -125,6 +125,18 @@ func (s *source) files(ctx context.Context, executable string) ([]file, error) {
 			if name := "/" + applet; name != target {
 				files = append(files, file{name: name, link: target})
 			}
+		}
+	}
+	if b := s.image.Build.Go; b != nil {
+		for i, program := range b.Beside {
+			output := fmt.Sprintf("%s-%d", executable, i)
+			if err := s.compileGo(ctx, b, program.Package, output); err != nil {
+				return nil, err
+			}
+			if err := checkExecutable(output, s.arch); err != nil {
+				return nil, err
+			}
+			files = append(files, file{name: program.Target, mode: 0o755, path: output})
 		}
 	}
 	for _, dir := range s.image.Folders {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -108,6 +110,21 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 func (a *agent) runNetwork(ctx context.Context, client *rest.Config) error {
 	api, err := kubernetes.NewForConfig(client)
 	if err != nil {
+		return err
+	}
+	services, err := a.config.ServiceNetworks()
+	if err != nil {
+		return err
+	}
+	var addresses []netip.Addr
+	for text := range strings.SplitSeq(a.config.NodeIP, ",") {
+		address, err := netip.ParseAddr(text)
+		if err != nil {
+			return fmt.Errorf("node-ip: %w", err)
+		}
+		addresses = append(addresses, address)
+	}
+	if err := network.EnsureServiceRoute(services, addresses); err != nil {
 		return err
 	}
 	backend := network.Bridge{Name: a.paths.ID, ConfDir: a.cniConf(), StateDir: a.paths.CNIState()}

@@ -17,7 +17,6 @@ import (
 	kubeletoptions "k8s.io/kubernetes/cmd/kubelet/app/options"
 	kubeletconfig "k8s.io/kubernetes/pkg/kubelet/apis/config"
 	"k8s.io/kubernetes/pkg/kubelet/apis/config/validation"
-	"k8s.io/kubernetes/pkg/kubelet/eviction"
 	"k8s.io/kubernetes/pkg/kubelet/kubeletconfig/configfiles"
 	utilfs "k8s.io/kubernetes/pkg/util/filesystem"
 	"k8s.io/utils/ptr"
@@ -73,6 +72,15 @@ func (a *agent) kubeletConfiguration() *kubeletv1beta1.KubeletConfiguration {
 		ContainerLogMaxFiles:      ptr.To(int32(3)),
 		NodeStatusReportFrequency: metav1.Duration{Duration: 5 * time.Minute},
 		ShutdownGracePeriod:       metav1.Duration{},
+		// Kubernetes' own thresholds, 10 % and 15 % of the disk, evict pods from large disks with tens of
+		// gigabytes free. What a node must keep free, for its datastore and logs, does not grow with the disk.
+		EvictionHard: map[string]string{
+			"memory.available":   "100Mi",
+			"nodefs.available":   "512Mi",
+			"nodefs.inodesFree":  "2%",
+			"imagefs.available":  "512Mi",
+			"imagefs.inodesFree": "2%",
+		},
 		// Images cannot be pulled again: they are pinned, and the disk is for pods to fill.
 		ImageGCHighThresholdPercent: ptr.To(int32(100)),
 		ImageGCLowThresholdPercent:  ptr.To(int32(99)),
@@ -101,9 +109,6 @@ func (a *agent) loadKubeletConfiguration(ctx context.Context) (*kubeletconfig.Ku
 	c, err := loader.Load(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if c.EvictionHard == nil {
-		c.EvictionHard = eviction.DefaultEvictionHard
 	}
 	return c, nil
 }

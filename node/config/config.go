@@ -93,6 +93,11 @@ func NewAgent() *Agent {
 	}
 }
 
+// RouteProtocol marks the routes that a node adds to the kernel's table, so that they are
+// known as its own when it is removed. It is one of the numbers that no routing daemon has
+// (linux/rtnetlink.h, /etc/iproute2/rt_protos).
+const RouteProtocol = 97
+
 // StopTimeout bounds an orderly stop of all processes of a node; what still runs
 // then is killed.
 const StopTimeout = 8 * time.Second

@@ -162,6 +162,11 @@ func (a *Agent) FirstServiceAddress() (netip.Addr, error) {
 	return nth(list[0], 1), nil
 }
 
+// ServiceNetworks are the networks of the services, one or one of each family.
+func (a *Agent) ServiceNetworks() ([]netip.Prefix, error) {
+	return prefixes("service-cidr", a.ServiceCIDR)
+}
+
 // URL is where this machine's own processes reach the API server.
 func (s *Server) URL() string {
 	host := "127.0.0.1"

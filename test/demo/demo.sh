@@ -111,7 +111,7 @@ show here curl -sS --max-time 10 "http://$address:9898/"
 say "and through the cluster's DNS, from a pod"
 busybox=$(bin/airgap inspect dist/system.airgap --key dist/development.pub | grep -o 'airgap.internal/busybox:[^ ]*' | head -n 1)
 show airgap kubectl run ask --image="$busybox" --restart=Never --quiet --attach --rm -- \
-	wget -qO- -T 10 http://podinfo.demo.svc.cluster.local:9898/version
+	timeout 10 wget -qO- http://podinfo.demo.svc.cluster.local:9898/version
 
 say "Uninstall, and nothing is left"
 show airgap uninstall --yes --data-dir "$data"

@@ -146,7 +146,7 @@ func testWorkload(t *testing.T, s *site) {
 	t.Run("service and DNS", func(t *testing.T) {
 		for _, name := range []string{"web", "web.default", "web.default.svc.cluster.local"} {
 			eventually(t, patience, func() error {
-				return s.kubectlContains("page one", "exec", "shell", "--", "wget", "-qO-", "-T", "5", "http://"+name+"/index.html")
+				return s.kubectlContains("page one", "exec", "shell", "--", "timeout", "5", "wget", "-qO-", "http://"+name+"/index.html")
 			})
 		}
 	})
@@ -154,7 +154,7 @@ func testWorkload(t *testing.T, s *site) {
 		// Replies between pods of one bridge must pass the service's address translation.
 		pod := firstLine(s.kubectl("get", "pods", "-l", "app=web", "-o", "name"))
 		for range 4 {
-			if err := s.kubectlContains("page one", "exec", pod, "--", "wget", "-qO-", "-T", "5", "http://web/index.html"); err != nil {
+			if err := s.kubectlContains("page one", "exec", pod, "--", "timeout", "5", "wget", "-qO-", "http://web/index.html"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -174,7 +174,7 @@ func testWorkload(t *testing.T, s *site) {
 		s.apply(strings.NewReplacer("BUSYBOX", busybox, "page one", "page two", `value: "1"`, `value: "2"`).Replace(workload))
 		s.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
 		eventually(t, patience, func() error {
-			return s.kubectlContains("page two", "exec", "shell", "--", "wget", "-qO-", "-T", "5", "http://web/index.html")
+			return s.kubectlContains("page two", "exec", "shell", "--", "timeout", "5", "wget", "-qO-", "http://web/index.html")
 		})
 		s.kubectl("rollout", "undo", "deployment/web")
 		s.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
@@ -364,7 +364,7 @@ func testReboot(t *testing.T, s *site) {
 	s.startNode()
 	eventually(t, patience, s.ready)
 	eventually(t, patience, func() error {
-		return s.kubectlContains("podinfo", "exec", "shell", "--", "wget", "-qO-", "-T", "5", "http://podinfo.demo:9898/")
+		return s.kubectlContains("podinfo", "exec", "shell", "--", "timeout", "5", "wget", "-qO-", "http://podinfo.demo:9898/")
 	})
 }
 

@@ -35,6 +35,9 @@ func testUninstall(t *testing.T, s *site) {
 			t.Errorf("interface: %s", line)
 		}
 	}
+	if routes := host(t, "ip", "-n", s.namespace, "route"); strings.Contains(routes, "10.4") {
+		t.Errorf("routes:\n%s", routes)
+	}
 	if rules := host(t, "nsenter", "--net=/run/netns/"+s.namespace, "nft", "list", "tables"); strings.TrimSpace(rules) != "" {
 		t.Errorf("nft tables:\n%s", rules)
 	}

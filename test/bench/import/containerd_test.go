@@ -101,10 +101,8 @@ func (d *daemon) peakMB() float64 {
 }
 
 func benchCtr(b *testing.B, folder, set, binaries string) measure {
-	root := filepath.Join(folder, "ctr-root")
-	clean(b, root)
+	root := freshRoot(b, folder, "ctr-root-")
 	d := startContainerd(b, folder, root, binaries)
-	defer clean(b, root)
 	defer d.stop()
 	warm(b, set)
 	idle := d.cpu()

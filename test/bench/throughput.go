@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+)
+
+const (
+	// sha256Verb makes this program hash one file with Go's crypto/sha256 and do nothing else: the yardstick.
+	sha256Verb = "sha256"
+	// mostVerifyRatio is how much longer than the yardstick verify may take.
+	mostVerifyRatio = 1.25
+)
+
+// sha256File is the yardstick: one file, one buffer, one goroutine.
+func sha256File(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.CopyBuffer(hash, struct{ io.Reader }{file}, make([]byte, 1<<20)); err != nil {
+		return err
+	}
+	fmt.Printf("%x\n", hash.Sum(nil))
+	return nil
+}
+
+// contender is one of the processes that are compared.
+type contender struct {
+	title   string
+	command func() *exec.Cmd
+	seconds series
+	peakMB  series
+}
+
+// benchThroughput compares build and verify with sha256 of the same bytes. Everything that is read
+// is in the page cache.
+func benchThroughput(ctx context.Context, b *bench) error {
+	bundle, err := b.contentBundle(ctx)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(bundle)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	verify := func(executable string) func() *exec.Cmd {
+		return func() *exec.Cmd {
+			return b.command(ctx, b.built(executable), "verify", bundle, "--key", b.built("dist/development.pub"))
+		}
+	}
+	again := filepath.Join(b.work, "again.airgap")
+	sha := &contender{title: "sha256 of the bundle (Go's crypto/sha256)", command: func() *exec.Cmd { return b.command(ctx, self, sha256Verb, bundle) }}
+	unpacked := &contender{title: "`airgap verify`", command: verify("build/root/bin/airgap")}
+	packed := &contender{title: "`airgap verify`, started through `bin/airgap`", command: verify("bin/airgap")}
+	build := &contender{title: "`airgap build` from an OCI layout, output synced", command: func() *exec.Cmd { return b.buildContent(ctx, again) }}
+	all := []*contender{sha, unpacked, packed, build}
+	// The first start of the packed executable unpacks it, once for all.
+	if _, err := output(b.command(ctx, b.built("bin/airgap"), "version")); err != nil {
+		return err
+	}
+	for run := range b.runs {
+		say("throughput: run %d of %d", run+1, b.runs)
+		order := slices.Clone(all)
+		if run%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, c := range order {
+			if err := b.contend(c, bundle, again); err != nil {
+				return err
+			}
+		}
+	}
+	size := float64(info.Size()) / 1e6
+	fmt.Printf("A content-only bundle of %s, %d images of %d layers.\n\n", quantity(size, "MB"), contentImages, layersPerImage)
+	var rows [][]string
+	for _, c := range all {
+		rows = append(rows, []string{c.title, c.seconds.in("s"), c.seconds.rate(size).in(""), ratios(c.seconds, sha.seconds).in("×"), c.peakMB.in("MB")})
+	}
+	printTable([]string{"What", "Time", "MB/s", "÷ sha256", "Peak memory"}, rows)
+	b.hold("`airgap verify` ÷ sha256", ratios(unpacked.seconds, sha.seconds).median(), mostVerifyRatio, "×")
+	b.hold("`airgap verify` through `bin/airgap` ÷ sha256", ratios(packed.seconds, sha.seconds).median(), mostVerifyRatio, "×")
+	return nil
+}
+
+// contend measures a contender once. What a build has written does not stay.
+func (b *bench) contend(c *contender, bundle, again string) error {
+	settle()
+	if err := warm(bundle); err != nil {
+		return err
+	}
+	took, err := measured(c.command(), nil)
+	if err != nil {
+		return err
+	}
+	c.seconds = append(c.seconds, took.seconds)
+	c.peakMB = append(c.peakMB, took.peakMB)
+	return os.RemoveAll(again)
+}
