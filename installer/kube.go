@@ -122,6 +122,8 @@ type condition struct {
 	Status  string `json:"status"`
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
+
+	LastHeartbeatTime time.Time `json:"lastHeartbeatTime"` // whole seconds
 }
 
 // conditionOf returns the condition of a type; zero if there is none.
@@ -152,13 +154,6 @@ type podObject struct {
 		Phase      string      `json:"phase"`
 		Conditions []condition `json:"conditions"`
 	} `json:"status"`
-}
-
-// leaseObject is what is read of a Lease.
-type leaseObject struct {
-	Spec struct {
-		RenewTime time.Time `json:"renewTime"`
-	} `json:"spec"`
 }
 
 // list is a list of objects.

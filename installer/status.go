@@ -77,7 +77,7 @@ func ReadStatus(ctx context.Context, dataDir, kubeconfig string) (*Status, error
 	if kubeconfig == "" {
 		kubeconfig = p.Kubeconfig()
 	}
-	if !isInstalled(p) {
+	if !hasNode(p) {
 		return nil, fmt.Errorf("%w: there is no node with the data folder %s", ErrNotInstalled, p.DataDir)
 	}
 	s := &Status{DataDir: p.DataDir, Bundles: []BundleStatus{}, Nodes: []NodeStatus{}, Releases: []ReleaseStatus{}, Problems: []string{}}

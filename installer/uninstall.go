@@ -109,12 +109,18 @@ func Uninstall(ctx context.Context, opts UninstallOptions) error {
 
 // isInstalled says whether there is anything of a node with these paths.
 func isInstalled(p config.Paths) bool {
-	for _, path := range []string{p.Install(), p.Versions(), p.Current(), p.Server(), p.Agent(), p.Run()} {
-		if _, err := os.Lstat(path); err == nil {
-			return true
-		}
-	}
-	return false
+	return hasNode(p) || exists(p.Versions()) || exists(p.Run())
+}
+
+// hasNode says whether there is more than an unpacked executable, which any verb leaves that was
+// told the data folder.
+func hasNode(p config.Paths) bool {
+	return exists(p.Install()) || exists(p.Current()) || exists(p.Server()) || exists(p.Agent())
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // services are both kinds of service, since an install may have changed from one to the other.

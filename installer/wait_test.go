@@ -87,12 +87,9 @@ func waitingRun(t *testing.T, kubeconfig string) *run {
 	}
 }
 
-func nodeJSON(ready, message string) string {
-	return fmt.Sprintf(`{"metadata":{"name":"n1"},"status":{"conditions":[{"type":"Ready","status":%q,"message":%q}],"nodeInfo":{"kubeletVersion":"v1.37.1"}}}`, ready, message)
-}
-
-func leaseJSON(at time.Time) string {
-	return fmt.Sprintf(`{"spec":{"renewTime":%q}}`, at.UTC().Format("2006-01-02T15:04:05.000000Z07:00"))
+func nodeJSON(ready, message string, heartbeat time.Time) string {
+	return fmt.Sprintf(`{"metadata":{"name":"n1"},"status":{"conditions":[{"type":"Ready","status":%q,"message":%q,"lastHeartbeatTime":%q}],"nodeInfo":{"kubeletVersion":"v1.37.1"}}}`,
+		ready, message, heartbeat.UTC().Format(time.RFC3339))
 }
 
 // A node is awaited through every state it comes through; one that was Ready before this install must
@@ -107,15 +104,13 @@ func TestAwaitNode(t *testing.T) {
 			step.Add(1)
 			return "ok", now >= 1
 		case strings.HasPrefix(path, "/api/v1/nodes/"):
-			if now >= 5 {
-				return nodeJSON("True", ""), true
+			switch {
+			case now >= 7:
+				return nodeJSON("True", "", started), true
+			case now >= 5:
+				return nodeJSON("True", "", started.Add(-time.Hour)), true
 			}
-			return nodeJSON("False", "container runtime network not ready"), now >= 3
-		case strings.HasSuffix(path, "/leases/n1"):
-			if now >= 7 {
-				return leaseJSON(started.Add(time.Minute)), true
-			}
-			return leaseJSON(started.Add(-time.Hour)), true
+			return nodeJSON("False", "container runtime network not ready", started), now >= 3
 		}
 		return "", false
 	})
@@ -131,7 +126,7 @@ func TestAwaitNode(t *testing.T) {
 
 func TestAwaitNodeTooLong(t *testing.T) {
 	kubeconfig := apiServer(t, func(path string) (string, bool) {
-		return nodeJSON("False", "no network plugin"), !strings.Contains(path, "lease")
+		return nodeJSON("False", "no network plugin", time.Now()), true
 	})
 	r := waitingRun(t, kubeconfig)
 	r.Timeout = 400 * time.Millisecond
@@ -203,7 +198,7 @@ func TestStatus(t *testing.T) {
 		case "/readyz":
 			return "ok", true
 		case "/api/v1/nodes":
-			return `{"items":[` + nodeJSON("True", "") + `]}`, true
+			return `{"items":[` + nodeJSON("True", "", time.Now()) + `]}`, true
 		case "/api/v1/pods":
 			return `{"items":[
 				{"metadata":{"name":"a","namespace":"x"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}},

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"syscall"
 
@@ -79,9 +78,7 @@ func runCtr(ctx context.Context, args []string) error {
 }
 
 func runContainerd(ctx context.Context, args []string) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	limitMemory()
 	return command.App().Run(ctx, append([]string{"containerd"}, args...))
 }
 

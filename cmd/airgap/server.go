@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -18,11 +19,15 @@ import (
 
 // gcPercent trades processor time for memory: the node's processes idle most of the time, and
 // small machines have little to spare. GOGC in the environment overrides it.
-const gcPercent = 40
+const gcPercent = 25
+
+// settled is when a process of the node has made what it makes at its start and never again;
+// then it gives back the memory that this took.
+const settled = 45 * time.Second
 
 var _, _ = register(newServerCommand), register(newAgentCommand)
 
-func newServerCommand(e *env) *cobra.Command {
+func newServerCommand(*env) *cobra.Command {
 	cfg := config.NewServer()
 	var file string
 	cmd := &cobra.Command{
@@ -41,7 +46,7 @@ func newServerCommand(e *env) *cobra.Command {
 			if os.Geteuid() != 0 {
 				return errors.New("the node runs containers and must run as root")
 			}
-			e.limitMemory()
+			limitMemory()
 			notify := systemdNotifier()
 			options, err := nodeOptions()
 			if err != nil {
@@ -56,7 +61,7 @@ func newServerCommand(e *env) *cobra.Command {
 	return cmd
 }
 
-func newAgentCommand(e *env) *cobra.Command {
+func newAgentCommand(*env) *cobra.Command {
 	var from string
 	cmd := &cobra.Command{
 		Use:    "agent",
@@ -68,7 +73,7 @@ func newAgentCommand(e *env) *cobra.Command {
 			if err != nil {
 				return &usageError{err}
 			}
-			e.limitMemory()
+			limitMemory()
 			systemdNotifier()
 			options, err := nodeOptions()
 			if err != nil {
@@ -103,10 +108,11 @@ func configFile(given, dataDir string) string {
 	return config.PathsOf(dataDir).ConfigFile()
 }
 
-func (e *env) limitMemory() {
-	if gogc, _ := e.getenv("GOGC"); gogc == "" {
+func limitMemory() {
+	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	time.AfterFunc(settled, debug.FreeOSMemory)
 }
 
 // systemdNotifier takes the service manager's socket out of the environment, where
