@@ -55,7 +55,7 @@ check: deps ## format, vet, staticcheck, unit and script tests: all that needs n
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "error: run gofmt -w on the files above" >&2; exit 1; }
 	go vet $(DESK) $(LIGHT) ./test/...
 	go tool -modfile=.ci/tools.mod staticcheck $(DESK) $(LIGHT)
-	go test $(DESK) $(LIGHT)
+	go test $(DESK) $(LIGHT) ./test/bench
 
 bench: system podinfo ## measure, in paired runs: the figures of docs/benchmarks.md
 	go run ./test/bench

@@ -74,7 +74,8 @@ func rebuilt(t *testing.T, m *Manifest, data []byte) []byte {
 	parts, _ := split(t, data)
 	front := len(parts) - len(m.Entries)
 	for i := range parts {
-		name, size, _, _ := decodeHeader(&parts[i].header)
+		var name string
+		_, size, _, _ := decodeHeader(&parts[i].header)
 		switch {
 		case i == 0:
 			name = ManifestPath

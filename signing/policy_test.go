@@ -74,9 +74,8 @@ func TestPolicy(t *testing.T) {
 			return s
 		}), ErrInvalid},
 		{"wrong key", one, []Signature{sigB}, ErrUntrusted},
-		{"in another key's name", one, edit(func(s Signature) Signature {
-			s = Signature{Sigstore: bytes.ReplaceAll(sigB.Sigstore, []byte(b.Public().hint()), []byte(a.Public().hint())), Detached: sigB.Detached}
-			return s
+		{"in another key's name", one, edit(func(Signature) Signature {
+			return Signature{Sigstore: bytes.ReplaceAll(sigB.Sigstore, []byte(b.Public().hint()), []byte(a.Public().hint())), Detached: sigB.Detached}
 		}), ErrInvalid},
 		{"valid, named as a stranger's", one, edit(func(s Signature) Signature {
 			s.Sigstore = bytes.ReplaceAll(s.Sigstore, []byte(a.Public().hint()), []byte(b.Public().hint()))

@@ -69,18 +69,18 @@ func (s Signature) parse() (parsed, error) {
 	}
 	entity := new(sigstore.Bundle)
 	if err := entity.UnmarshalJSON(s.Sigstore); err != nil {
-		return parsed{}, fmt.Errorf("Sigstore bundle: %w", err)
+		return parsed{}, fmt.Errorf("the Sigstore bundle: %w", err)
 	}
 	if entity.GetMediaType() != sigstoreMediaType {
-		return parsed{}, fmt.Errorf("Sigstore bundle: media type %q, want %q", entity.GetMediaType(), sigstoreMediaType)
+		return parsed{}, fmt.Errorf("the Sigstore bundle: media type %q, want %q", entity.GetMediaType(), sigstoreMediaType)
 	}
 	if err := requireCanonical(entity, s.Sigstore); err != nil {
-		return parsed{}, fmt.Errorf("Sigstore bundle: %w", err)
+		return parsed{}, fmt.Errorf("the Sigstore bundle: %w", err)
 	}
 	der := entity.GetMessageSignature().GetSignature()
 	hint := entity.GetVerificationMaterial().GetPublicKey().GetHint()
 	if len(der) == 0 || hint == "" {
-		return parsed{}, errors.New("Sigstore bundle: want a messageSignature made with a public key that is named by its hint")
+		return parsed{}, errors.New("the Sigstore bundle: want a messageSignature made with a public key that is named by its hint")
 	}
 	if want := base64.StdEncoding.EncodeToString(der); want != string(bytes.TrimSuffix(s.Detached, []byte("\n"))) {
 		return parsed{}, errors.New("the detached signature is not the one in the Sigstore bundle")

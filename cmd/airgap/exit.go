@@ -52,7 +52,7 @@ func withHint(err error, format string, args ...any) error {
 
 // refusals are the errors of what must not be trusted.
 var refusals = []error{
-	signing.ErrUnsigned, signing.ErrInvalid, signing.ErrUntrusted,
+	signing.ErrUnsigned, signing.ErrInvalid, signing.ErrUntrusted, signing.ErrTrustSet,
 	bundle.ErrFormat, bundle.ErrDigest, bundle.ErrTruncated,
 }
 
