@@ -1,5 +1,5 @@
 // Package bundle reads and writes airgap bundles: [Create] makes one, [Open] reads one, [Verify] reads
-// one through. This comment is the specification of the format; docs/format.md tells it with pictures.
+// one through. This comment is the specification of the format.
 //
 // # A bundle
 //

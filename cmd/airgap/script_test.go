@@ -42,8 +42,15 @@ func TestMain(m *testing.M) {
 // and each script has a registry of its own, at $REGISTRY, and a server that never answers, at $SILENT,
 // whose port is $SILENT_PORT.
 func TestScripts(t *testing.T) {
+	// A data folder's path is bounded; that of the tests' folder, which is under $TMPDIR, is not.
+	work, err := os.MkdirTemp("/tmp", "ag")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(work) })
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:         "testdata/script",
+		WorkdirRoot: work,
 		Setup: func(env *testscript.Env) error {
 			server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 			env.Defer(server.Close)
