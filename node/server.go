@@ -34,7 +34,7 @@ type Options struct {
 // Server runs a server until ctx is done, or until a part of it fails in a way that only a
 // new process mends.
 func Server(ctx context.Context, cfg *config.Server, o Options) error {
-	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
+	setUpLogging(cfg.Debug)
 	if err := completeFromHost(&cfg.Agent); err != nil {
 		return err
 	}
@@ -88,8 +88,17 @@ func Server(ctx context.Context, cfg *config.Server, o Options) error {
 // Agent runs the half of the node that runs pods, until ctx is done or a part of it fails.
 // Whoever calls has put its credentials in place.
 func Agent(ctx context.Context, cfg *config.Agent, o Options) error {
-	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
+	setUpLogging(cfg.Debug)
 	return agent.Run(ctx, cfg, agent.Options{Executable: o.Executable, Env: o.Env, Log: o.Log})
+}
+
+// setUpLogging lets several components apply their one logging configuration, and sets its level.
+func setUpLogging(debug bool) {
+	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
+	if debug {
+		var level klog.Level
+		_ = level.Set(strconv.Itoa(config.DebugVerbosity)) // fails on what is no number
+	}
 }
 
 // runAgentChild keeps the agent running as a child. Its configuration, complete, is handed

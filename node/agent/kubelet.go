@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"airgap/internal/atomicfile"
+	"airgap/node/config"
 )
 
 // kubeletConfiguration is the kubelet's own configuration file for this node.
@@ -87,6 +88,9 @@ func (a *agent) kubeletConfiguration() *kubeletv1beta1.KubeletConfiguration {
 	}
 	if a.limits.noResource {
 		c.OOMScoreAdj = ptr.To(int32(0))
+	}
+	if a.config.Debug {
+		c.Logging.Verbosity = config.DebugVerbosity
 	}
 	return c
 }

@@ -36,7 +36,7 @@ type Agent struct {
 	PauseImage    string   // empty: the packaged one
 	KubeletArgs   []string // "key=value", given to the kubelet last
 	KubeProxyArgs []string
-	Debug         bool
+	Debug         bool // log at DebugVerbosity
 
 	// What an agent must know of its cluster. A server fills it in for its own agent.
 	ServerURL     string // https://host:port
@@ -97,6 +97,9 @@ func NewAgent() *Agent {
 // known as its own when it is removed. It is one of the numbers that no routing daemon has
 // (linux/rtnetlink.h, /etc/iproute2/rt_protos).
 const RouteProtocol = 97
+
+// DebugVerbosity is klog's level of detail with --debug.
+const DebugVerbosity = 4
 
 // StopTimeout bounds an orderly stop of all processes of a node; what still runs
 // then is killed.

@@ -23,6 +23,7 @@ func TestCompleteReportsEveryMistake(t *testing.T) {
 		"dual stack":        {func(s *Server) { s.ClusterCIDR = "10.42.0.0/16,fd42::/48"; s.ServiceCIDR = "10.43.0.0/16,fd43::/112" }, nil},
 		"DNS outside":       {func(s *Server) { s.ClusterDNS = "10.99.0.10" }, []string{"cluster-dns"}},
 		"argument":          {func(s *Server) { s.KubeletArgs = []string{"v"} }, []string{`"v"`}},
+		"snapshotter":       {func(s *Server) { s.Snapshotter = "native" }, []string{"snapshotter"}},
 		"mode":              {func(s *Server) { s.KubeconfigMode = "rw" }, []string{"write-kubeconfig-mode"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -67,6 +67,9 @@ func (a *Agent) complete() error {
 	if a.NodeName != "" && (len(a.NodeName) > 63 || !nodeName.MatchString(a.NodeName)) {
 		add("node-name: %q is no lower-case DNS name of at most 63 characters", a.NodeName)
 	}
+	if a.Snapshotter != "overlayfs" {
+		add("snapshotter: %q is not supported; images are unpacked for overlayfs", a.Snapshotter)
+	}
 	if err := checkAddress("node-ip", a.NodeIP); err != nil {
 		errs = append(errs, err)
 	}

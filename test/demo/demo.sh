@@ -11,6 +11,7 @@ readonly data=$work/node  # its data folder
 readonly podinfo=6.9.2
 readonly port=5099 # of the registry; Debian starts one of its own at 5000
 export COSIGN_PASSWORD=demo
+export AIRGAP_DATA_DIR=$work/desk # where the desk's executable unpacks itself: root's would stay in /var/lib/airgap
 
 bold='' dim='' plain=''
 if [ -t 1 ]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; fi

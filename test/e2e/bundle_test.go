@@ -34,6 +34,8 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	demo.dir = dir
+	// The executable unpacks itself into the data folder: not into this machine's own.
+	os.Setenv("AIRGAP_DATA_DIR", filepath.Join(dir, "desk"))
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
