@@ -108,11 +108,15 @@ show airgap helm list -A
 say "podinfo's page, through its Service, from the machine"
 address=$(airgap kubectl -n demo get service podinfo -o 'jsonpath={.spec.clusterIP}')
 show here curl -sS --max-time 10 "http://$address:9898/"
+echo
 
 say "and through the cluster's DNS, from a pod"
 busybox=$(bin/airgap inspect dist/system.airgap --key dist/development.pub | grep -o 'airgap.internal/busybox:[^ ]*' | head -n 1)
-show airgap kubectl run ask --image="$busybox" --restart=Never --quiet --attach --rm -- \
+show airgap kubectl run ask --image="$busybox" --restart=Never -- \
 	timeout 10 wget -qO- http://podinfo.demo.svc.cluster.local:9898/version
+airgap kubectl wait --for=jsonpath='{.status.phase}'=Succeeded --timeout=60s pod/ask >/dev/null
+show airgap kubectl logs ask
+echo
 
 say "Uninstall, and nothing is left"
 show airgap uninstall --yes --data-dir "$data"
