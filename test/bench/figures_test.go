@@ -67,18 +67,20 @@ func TestRatiosArePairByPair(t *testing.T) {
 	}
 }
 
-func TestBenchmarkMetrics(t *testing.T) {
-	const text = `goos: linux
-BenchmarkImport-2   	       1	9123456789 ns/op	         0.2164 airgap/ctr	         8.900 airgap-s
-BenchmarkImportant-2	       1	1 ns/op	         7 airgap/ctr
-BenchmarkImport-2   	       1	9023456789 ns/op	         0.2200 airgap/ctr	         9.100 airgap-s
+func TestReadImports(t *testing.T) {
+	const text = `BenchmarkImport-2   	time="2026-11-22T17:21:18Z" level=warning msg="failed check for fsverity support"
+       1	99735028301 ns/op	        58.20 airgap-cpu-s	         0.3928 airgap/ctr
 --- BENCH: BenchmarkImport-2
-    import_test.go:84: run 0  airgap import     8.9 s
-PASS
+    import_test.go:74: run 0  airgap import     22.1 s, 36.7 s of processor, 6322 MB written, peak 35 MB
+    import_test.go:80: run 0  ctr image import  56.2 s, 90.0 s of processor, 6348 MB written, peak 363 MB
+    import_test.go:74: run 1  airgap import     23.5 s, 37 s of processor, 6300 MB written, peak 34 MB
 `
-	got := benchmarkMetrics(text, "BenchmarkImport")
-	if !slices.Equal(got["airgap/ctr"], series{0.2164, 0.22}) || !slices.Equal(got["airgap-s"], series{8.9, 9.1}) {
-		t.Errorf("got %v", got)
+	ours, theirs := readImports(text, "airgap import"), readImports(text, "ctr image import")
+	if !slices.Equal(ours.seconds, series{22.1, 23.5}) || !slices.Equal(ours.peakMB, series{35, 34}) || !slices.Equal(ours.writtenMB, series{6322, 6300}) {
+		t.Errorf("ours: %+v", ours)
+	}
+	if !slices.Equal(theirs.seconds, series{56.2}) || !slices.Equal(theirs.processor, series{90}) {
+		t.Errorf("theirs: %+v", theirs)
 	}
 }
 
