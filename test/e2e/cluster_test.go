@@ -22,6 +22,8 @@ func TestNode(t *testing.T) {
 	s.install(demoBundle(t))
 
 	t.Run("status", func(t *testing.T) {
+		// The install waits for its releases; cluster DNS may need a moment longer.
+		eventually(t, patience, func() error { return s.command("status", "--data-dir", s.dataDir).Run() })
 		out := s.airgap("status", "--data-dir", s.dataDir)
 		for _, want := range []string{"node-1", "podinfo", "demo"} {
 			if !strings.Contains(out, want) {

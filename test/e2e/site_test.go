@@ -64,7 +64,7 @@ func (s *site) remove() {
 		}
 	}
 	if _, err := os.Stat(filepath.Join(s.dataDir, "current")); err == nil {
-		if out, err := s.command("uninstall", "--yes").CombinedOutput(); err != nil {
+		if out, err := s.command("uninstall", "--yes", "--data-dir", s.dataDir).CombinedOutput(); err != nil {
 			s.t.Errorf("uninstall: %v\n%s", err, out)
 		}
 	}
