@@ -100,6 +100,8 @@ took=$((($(date +%s%N) - began) / 100000000))
 printf 'from the stick to podinfo ready: %d.%d s\n' $((took / 10)) $((took % 10))
 
 say "What runs there"
+# The install waits for its releases; cluster DNS may need a moment longer.
+airgap kubectl -n kube-system rollout status deployment/coredns --timeout=60s >/dev/null
 show airgap status --data-dir "$data"
 show airgap kubectl get nodes -o wide
 show airgap kubectl get pods -A
