@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -167,10 +168,6 @@ func pidIn(file string) string {
 }
 
 func firstOf(list string) string {
-	for i := range list {
-		if list[i] == ',' {
-			return list[:i]
-		}
-	}
-	return list
+	first, _, _ := strings.Cut(list, ",")
+	return first
 }
