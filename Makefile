@@ -117,6 +117,7 @@ endif
 root: deps build/root/bin/nft
 	$(TARGET) CGO_ENABLED=0 go build -ldflags '-s -w' -o build/launcher ./cmd/launcher
 	$(TARGET) go build -ldflags '$(STATIC) $(tools_stamp)' -o build/root/bin/ tool
+	$(TARGET) CGO_ENABLED=0 go build -ldflags '-s -w' -o build/root/bin/ ./cmd/airgap-policy
 	$(TARGET) go build -ldflags '$(STATIC) $(all_stamps)' -o build/root/bin/airgap ./cmd/airgap
 
 bin/airgap: build/contents

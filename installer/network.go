@@ -24,7 +24,7 @@ type table struct {
 	name   string
 }
 
-// tables are those that a node makes: kube-proxy's (pkg/proxy/nftables), and those of the CNI
+// tables are those that a node makes: its own of network policies, kube-proxy's (pkg/proxy/nftables), and those of the CNI
 // plugins portmap (plugins/meta/portmap) and bridge (pkg/ip/ipmasq_nftables_linux.go).
 var tables = []table{
 	{unix.NFPROTO_IPV4, "kube-proxy"},
@@ -32,6 +32,7 @@ var tables = []table{
 	{unix.NFPROTO_IPV4, "cni_hostport"},
 	{unix.NFPROTO_IPV6, "cni_hostport"},
 	{unix.NFPROTO_INET, "cni_plugins_masquerade"},
+	{unix.NFPROTO_INET, config.PolicyTable},
 }
 
 // removeNetwork removes the node's interfaces, routes and firewall tables.

@@ -49,6 +49,7 @@ func addServerFlags(fs *pflag.FlagSet, s *config.Server) {
 	fs.StringVar(&s.ClusterDomain, "cluster-domain", s.ClusterDomain, "DNS `domain` of the cluster")
 	fs.StringVar(&s.NodePorts, "service-node-port-range", s.NodePorts, "`ports` for services of type NodePort")
 	fs.StringVar(&s.DatastoreEndpoint, "datastore-endpoint", s.DatastoreEndpoint, "`URL` of the datastore (default: SQLite under the data folder)")
+	fs.BoolVar(&s.DisableNetworkPolicy, "disable-network-policy", s.DisableNetworkPolicy, "do not enforce NetworkPolicies")
 	fs.StringVarP(&s.Kubeconfig, "write-kubeconfig", "o", s.Kubeconfig, "`file` for the administrator's kubeconfig (default: /etc/airgap/airgap.yaml)")
 	fs.StringVar(&s.KubeconfigMode, "write-kubeconfig-mode", s.KubeconfigMode, "its octal `mode`")
 	fs.StringArrayVar(&s.Disable, "disable", s.Disable, "leave out this packaged `component` (repeatable)")

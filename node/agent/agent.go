@@ -78,7 +78,7 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 		return ignoreCanceled(ctx, err)
 	}
 
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	part := func(name string, run func(context.Context) error) {
 		err := run(ctx)
 		if err == nil {
@@ -91,6 +91,7 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 	go part("pod network", func(ctx context.Context) error {
 		return a.runNetwork(ctx, client)
 	})
+	go part("network policy", a.runPolicy)
 	select {
 	case <-ctx.Done():
 		// The kubelet keeps nothing that needs an orderly end; give it a moment to say so.
@@ -127,7 +128,7 @@ func (a *agent) runNetwork(ctx context.Context, client *rest.Config) error {
 	if err := network.EnsureServiceRoute(services, addresses); err != nil {
 		return err
 	}
-	backend := network.Bridge{Name: a.paths.ID, ConfDir: a.cniConf(), StateDir: a.paths.CNIState()}
+	backend := network.Bridge{Name: a.paths.ID, ConfDir: a.cniConf(), StateDir: a.paths.CNIState(), Chained: a.policyPlugin()}
 	return network.Run(ctx, api, a.config.NodeName, backend)
 }
 

@@ -38,6 +38,8 @@ type Agent struct {
 	KubeProxyArgs []string
 	Debug         bool // log at DebugVerbosity
 
+	DisableNetworkPolicy bool // enforce no NetworkPolicies
+
 	// What an agent must know of its cluster. A server fills it in for its own agent.
 	ServerURL     string // https://host:port
 	ClusterCIDR   string // comma-separated for dual stack
@@ -97,6 +99,9 @@ func NewAgent() *Agent {
 // known as its own when it is removed. It is one of the numbers that no routing daemon has
 // (linux/rtnetlink.h, /etc/iproute2/rt_protos).
 const RouteProtocol = 97
+
+// PolicyTable is the nf_tables table, of family inet, in which a node enforces NetworkPolicies.
+const PolicyTable = "airgap-policy"
 
 // DebugVerbosity is klog's level of detail with --debug.
 const DebugVerbosity = 4

@@ -105,6 +105,12 @@ func (p Paths) Kubelet() string { return p.join("agent", "kubelet") }
 // CNIState is where host-local keeps its leases.
 func (p Paths) CNIState() string { return p.join("agent", "cni") }
 
+// PolicySocket is where the agent answers the CNI plugin airgap-policy.
+func (p Paths) PolicySocket() string { return filepath.Join(p.Run(), "policy.sock") }
+
+// PolicyState is the folder in which the agent notes the networks of the node's pods.
+func (p Paths) PolicyState() string { return filepath.Join(p.Run(), "policy") }
+
 // PodManifests is the folder of static pods.
 func (p Paths) PodManifests() string { return p.join("agent", "pod-manifests") }
 

@@ -20,7 +20,7 @@ import (
 )
 
 // prepareAgent makes the credentials of the agent that runs beside this control plane: the
-// kubelet's client and serving certificates, kube-proxy's kubeconfig, and the authority to
+// kubelet's client and serving certificates, the kubeconfigs of kube-proxy and of network policy, and the authority to
 // verify the API server by. The kubelet's client certificate is put where its own
 // certificate manager keeps it, so that it renews it while running.
 func prepareAgent(authorities pki, cfg *config.Server, paths config.Paths) error {
@@ -87,7 +87,15 @@ func prepareAgent(authorities pki, cfg *config.Server, paths config.Paths) error
 	if err := atomicfile.Write(filepath.Join(own.dir, "kubelet.kubeconfig"), data, 0o600); err != nil {
 		return err
 	}
-	return ensureKubeconfig(authorities, cfg.URL(), filepath.Join(own.dir, "kube-proxy.kubeconfig"), "system:kube-proxy", "", 0o600)
+	for _, k := range []struct{ file, user string }{
+		{"kube-proxy.kubeconfig", "system:kube-proxy"},
+		{"network-policy.kubeconfig", networkPolicyUser},
+	} {
+		if err := ensureKubeconfig(authorities, cfg.URL(), filepath.Join(own.dir, k.file), k.user, "", 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // relink makes link point to target, replacing what was there in one step.

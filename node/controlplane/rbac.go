@@ -55,6 +55,9 @@ func bootstrap(ctx context.Context, client kubernetes.Interface, nodeName string
 	if _, err := client.RbacV1().ClusterRoleBindings().Create(ctx, renewal, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
+	if err := grantNetworkPolicy(ctx, client); err != nil {
+		return err
+	}
 	if nodeName == "" {
 		return nil
 	}

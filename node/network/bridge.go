@@ -14,9 +14,10 @@ const BridgeInterface = "cni0"
 // Bridge connects the pods of one node by a bridge, and masks what leaves it behind the
 // node's address. It knows no routes to other nodes.
 type Bridge struct {
-	Name     string // of the CNI network: CNI's cache, which all nodes of a machine share, tells them apart by it
-	ConfDir  string // absolute folder of CNI configuration lists
-	StateDir string // absolute folder where host-local keeps the addresses given out
+	Name     string           // of the CNI network: CNI's cache, which all nodes of a machine share, tells them apart by it
+	ConfDir  string           // absolute folder of CNI configuration lists
+	StateDir string           // absolute folder where host-local keeps the addresses given out
+	Chained  []map[string]any // plugins that come after all others
 }
 
 // Configure writes the CNI configuration list.
@@ -35,14 +36,14 @@ func (b Bridge) Configure(_ context.Context, node Node) error {
 	list, err := json.MarshalIndent(object{
 		"cniVersion": "1.0.0",
 		"name":       b.Name,
-		"plugins": []object{
+		"plugins": append([]object{
 			{
 				"type": "bridge", "bridge": BridgeInterface,
 				"isGateway": true, "ipMasq": true, "ipMasqBackend": "nftables", "hairpinMode": true, "forceAddress": true,
 				"ipam": object{"type": "host-local", "dataDir": b.StateDir, "ranges": ranges, "routes": routes},
 			},
 			{"type": "portmap", "backend": "nftables", "capabilities": object{"portMappings": true}},
-		},
+		}, b.Chained...),
 	}, "", "  ")
 	if err != nil {
 		return err
