@@ -187,9 +187,10 @@ func prepareHost(paths config.Paths) error {
 		return err
 	}
 	for name, value := range map[string]string{
-		"net/ipv4/ip_forward":                "1",
-		"net/ipv6/conf/all/forwarding":       "1",
-		"net/bridge/bridge-nf-call-iptables": "1", // replies between pods of one bridge must pass the service's NAT
+		"net/ipv4/ip_forward":                 "1",
+		"net/ipv6/conf/all/forwarding":        "1",
+		"net/bridge/bridge-nf-call-iptables":  "1", // replies between pods of one bridge must pass the service's NAT
+		"net/bridge/bridge-nf-call-ip6tables": "1",
 	} {
 		file := filepath.Join("/proc/sys", name)
 		current, err := os.ReadFile(file)
