@@ -140,7 +140,9 @@ dist/development.key: | build
 
 ##@ What the build needs of the machine
 
-PACKAGES := build-essential docker-registry iputils-ping libseccomp-dev pkg-config nftables busybox-static zstd skopeo openssl iproute2 jq curl ca-certificates git
+# The databases are for the tests, which run their own servers: those that the packages start are stopped.
+PACKAGES := build-essential docker-registry iputils-ping libseccomp-dev pkg-config nftables busybox-static zstd skopeo openssl iproute2 jq curl ca-certificates git \
+	$(addsuffix -server,mariadb etcd) postgresql
 /usr/sbin/nft: | deps
 
 deps:
@@ -148,5 +150,8 @@ deps:
 	if [ -n "$$missing" ]; then \
 		echo "installing" $$missing; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+		for s in postgresql mariadb etcd; do \
+			case " $$missing" in *" $$s"*|*"$$s-server"*) systemctl disable -q --now $$s 2>/dev/null || true;; esac; \
+		done; \
 	fi
 	@go list -m >/dev/null || { echo "error: install Go $$(sed -n 's/^go //p' go.mod) or later from https://go.dev/dl/" >&2; exit 1; }

@@ -24,6 +24,8 @@ type Status struct {
 	Service string `json:"service"` // "running" or "stopped"
 	API     string `json:"api"`     // "ready", or why not
 
+	Datastore *config.DatastoreState `json:"datastore,omitempty"` // nil: no server runs
+
 	Airgap     string          `json:"airgap,omitempty"`     // version of the distribution installed last
 	Kubernetes string          `json:"kubernetes,omitempty"` // of the same
 	Bundles    []BundleStatus  `json:"bundles"`              // accepted, by name
@@ -82,7 +84,7 @@ func ReadStatus(ctx context.Context, dataDir, kubeconfig string) (*Status, error
 	}
 	s := &Status{DataDir: p.DataDir, Bundles: []BundleStatus{}, Nodes: []NodeStatus{}, Releases: []ReleaseStatus{}, Problems: []string{}}
 	s.Pods.NotReady = []string{}
-	for _, read := range []func(config.Paths) error{s.readInstall, s.readJournal, s.readService} {
+	for _, read := range []func(config.Paths) error{s.readInstall, s.readJournal, s.readService, s.readDatastore} {
 		if err := read(p); err != nil {
 			return nil, err
 		}
@@ -152,6 +154,22 @@ func (s *Status) readService(p config.Paths) error {
 	if !byUnit && !byItself {
 		s.Service = "stopped"
 		s.complain("the service does not run")
+	}
+	return nil
+}
+
+// readDatastore reads what the running server says of its datastore.
+func (s *Status) readDatastore(p config.Paths) error {
+	state, err := config.ReadDatastoreState(p)
+	if errors.Is(err, fs.ErrNotExist) || s.Service != "running" {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.Datastore = &state
+	if state.Problem != "" {
+		s.complain("the datastore does not work since %s: %s", state.Since.Format(time.RFC3339), state.Problem)
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 var _ = register(newCheckCommand)
 
 func newCheckCommand(e *env) *cobra.Command {
-	f := &installFlags{}
+	f := &installFlags{getenv: e.getenv}
 	cmd := &cobra.Command{
 		Use:   "check [BUNDLE]",
 		Short: "Find everything that could stop an install on this machine",

@@ -31,6 +31,7 @@ type installFlags struct {
 	node   *pflag.FlagSet // the flags of `airgap server`, which go to the node's configuration file
 	config string
 	keys   []string
+	getenv func(string) (string, bool)
 	init   string
 	role   string
 	output string
@@ -56,7 +57,7 @@ func (f *installFlags) add(cmd *cobra.Command) {
 }
 
 func newInstallCommand(e *env) *cobra.Command {
-	f := &installFlags{}
+	f := &installFlags{getenv: e.getenv}
 	cmd := &cobra.Command{
 		Use:   "install BUNDLE",
 		Short: "Turn this machine into a node, or bring a node a further bundle",
@@ -155,6 +156,9 @@ func (f *installFlags) options(bundle string) (installer.Options, error) {
 // configuration makes server what the node will be (its configuration file, then --config, then the flags, the
 // later winning) and returns what of it is to be written to that file.
 func (f *installFlags) configuration() (map[string]any, error) {
+	if err := applyDatastoreEnvironment(f.node, f.getenv); err != nil {
+		return nil, err
+	}
 	given := markGiven(f.node)
 	err := applyConfigFile(f.node, config.PathsOf(f.server.DataDir).ConfigFile(), false)
 	if err != nil && !errors.Is(err, fs.ErrPermission) { // not root: the preflight says so

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"airgap/node"
 	"airgap/node/config"
@@ -27,7 +28,7 @@ const settled = 45 * time.Second
 
 var _, _ = register(newServerCommand), register(newAgentCommand)
 
-func newServerCommand(*env) *cobra.Command {
+func newServerCommand(e *env) *cobra.Command {
 	cfg := config.NewServer()
 	var file string
 	cmd := &cobra.Command{
@@ -37,7 +38,7 @@ func newServerCommand(*env) *cobra.Command {
   airgap server --data-dir /srv/airgap --https-listen-port 7443`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := applyConfigFile(cmd.Flags(), configFile(file, cfg.DataDir), file != ""); err != nil {
+			if err := e.readServerConfig(cmd.Flags(), cfg, file); err != nil {
 				return &usageError{err}
 			}
 			if err := cfg.Complete(); err != nil {
@@ -59,6 +60,22 @@ func newServerCommand(*env) *cobra.Command {
 	addServerFlags(cmd.Flags(), cfg)
 	cmd.Flags().StringVarP(&file, "config", "c", "", "YAML configuration `file` (default: "+config.DefaultConfigFile+")")
 	return cmd
+}
+
+// readServerConfig adds to what the command line gives what the environment and the configuration file have.
+func (e *env) readServerConfig(flags *pflag.FlagSet, cfg *config.Server, file string) error {
+	if err := applyDatastoreEnvironment(flags, e.getenv); err != nil {
+		return err
+	}
+	fromEnvironment := flags.Changed(flagEndpoint)
+	path := configFile(file, cfg.DataDir)
+	if err := applyConfigFile(flags, path, file != ""); err != nil {
+		return err
+	}
+	if !fromEnvironment && hasPassword(cfg.DatastoreEndpoint) {
+		return checkPrivate(path)
+	}
+	return nil
 }
 
 func newAgentCommand(*env) *cobra.Command {
@@ -96,7 +113,7 @@ func nodeOptions() (node.Options, error) {
 	}
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return name == "AIRGAP_EXECUTABLE" || name == "AIRGAP_DATA_DIR"
+		return name == "AIRGAP_EXECUTABLE" || name == "AIRGAP_DATA_DIR" || datastoreVariables[name] != ""
 	})
 	return node.Options{Executable: self, Env: env, Log: os.Stderr}, nil
 }

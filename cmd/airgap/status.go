@@ -68,6 +68,9 @@ func (e *env) printStatus(s *installer.Status) error {
 		row("version", "airgap %s, Kubernetes %s", s.Airgap, s.Kubernetes)
 	}
 	row("api", "%s", s.API)
+	if s.Datastore != nil {
+		row("datastore", "%s %s", s.Datastore.Datastore, ready(s.Datastore.Problem == "", s.Datastore.Problem))
+	}
 	for _, n := range s.Nodes {
 		row("node", "%s %s %s", n.Name, ready(n.Ready, n.Message), n.Version)
 	}

@@ -61,9 +61,13 @@ type Server struct {
 	Kubeconfig     string // where the admin's kubeconfig is written; empty: per DataDir, see Paths
 	KubeconfigMode string // octal, "0600"
 
-	DatastoreEndpoint string   // empty: SQLite under DataDir
-	Disable           []string // packaged components to leave out
-	DisableAgent      bool     // control plane only
+	DatastoreEndpoint string // as ParseDatastore; empty: SQLite under DataDir
+	DatastoreCAFile   string // PEM files for TLS to the datastore
+	DatastoreCertFile string
+	DatastoreKeyFile  string
+
+	Disable      []string // packaged components to leave out
+	DisableAgent bool     // control plane only
 
 	APIServerArgs         []string
 	SchedulerArgs         []string

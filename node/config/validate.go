@@ -42,6 +42,9 @@ func (s *Server) Complete() error {
 			errs = append(errs, fmt.Errorf("pass-through argument %q: want flag=value", arg))
 		}
 	}
+	if _, err := s.Datastore(); err != nil {
+		errs = append(errs, err)
+	}
 	if s.Kubeconfig == "" {
 		s.Kubeconfig = PathsOf(s.DataDir).Kubeconfig()
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -18,6 +19,7 @@ import (
 	scheduleroptions "k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 
 	"airgap/node/config"
+	"airgap/node/datastore"
 )
 
 // cipherSuites are those with forward secrecy and authenticated encryption, for TLS 1.2;
@@ -35,7 +37,7 @@ type components struct {
 
 // newComponents parses the flags of all three before any of them is completed: the
 // feature gates are global, and are set once, here.
-func newComponents(cfg *config.Server, etcd []string) (*components, error) {
+func newComponents(cfg *config.Server, store *datastore.Datastore) (*components, error) {
 	c := &components{apiserver: apiserveroptions.NewServerRunOptions(), scheduler: scheduleroptions.NewOptions()}
 	var err error
 	if c.controllers, err = controllersoptions.NewKubeControllerManagerOptions(); err != nil {
@@ -50,7 +52,7 @@ func newComponents(cfg *config.Server, etcd []string) (*components, error) {
 		args  []string
 		extra []string
 	}{
-		{"kube-apiserver", c.apiserver.Flags(), apiServerArgs(cfg, paths, etcd), cfg.APIServerArgs},
+		{"kube-apiserver", c.apiserver.Flags(), apiServerArgs(cfg, paths, store), cfg.APIServerArgs},
 		{"kube-scheduler", *c.scheduler.Flags, schedulerArgs(paths), cfg.SchedulerArgs},
 		{"kube-controller-manager", controllerFlags, controllerArgs(cfg, paths), cfg.ControllerManagerArgs},
 	} {
@@ -79,12 +81,15 @@ func parse(name string, named cliflag.NamedFlagSets, args, extra []string) error
 	return nil
 }
 
-func apiServerArgs(cfg *config.Server, paths config.Paths, etcd []string) []string {
+func apiServerArgs(cfg *config.Server, paths config.Paths, store *datastore.Datastore) []string {
 	tls := func(name string) string { return filepath.Join(paths.TLS(), name) }
 	args := []string{
 		"--advertise-address=" + cfg.AdvertiseAddress,
 		"--secure-port=" + strconv.Itoa(cfg.HTTPSListenPort),
-		"--etcd-servers=" + etcd[0],
+		"--etcd-servers=" + strings.Join(store.Endpoints, ","),
+		"--etcd-cafile=" + store.CAFile,
+		"--etcd-certfile=" + store.CertFile,
+		"--etcd-keyfile=" + store.KeyFile,
 		"--client-ca-file=" + tls(clusterCA+".crt"),
 		"--tls-cert-file=" + tls(apiServerCert+".crt"),
 		"--tls-private-key-file=" + tls(apiServerCert+".key"),

@@ -29,17 +29,23 @@ type AddOn struct {
 func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func()) error {
 	paths := config.PathsOf(cfg.DataDir)
 
+	where, err := cfg.Datastore()
+	if err != nil {
+		return err
+	}
 	storeCtx, stopStore := context.WithCancel(context.Background())
+	giveUp := context.AfterFunc(ctx, stopStore) // while it is down, Start waits
 	store, err := datastore.Start(storeCtx, datastore.Options{
-		Endpoint: cfg.DatastoreEndpoint, Dir: paths.DB(), Socket: filepath.Join(paths.Run(), "kine.sock"),
+		Store: where, Dir: paths.DB(), Socket: filepath.Join(paths.Run(), "kine.sock"), StateFile: paths.DatastoreState(),
 	})
+	giveUp()
 	if err != nil {
 		stopStore()
 		return err
 	}
 	defer func() { stopStore(); store.Wait() }()
 
-	parts, err := newComponents(cfg, store.Endpoints)
+	parts, err := newComponents(cfg, store)
 	if err != nil {
 		return err
 	}

@@ -1,67 +1,121 @@
-// Package datastore gives the API server an etcd endpoint: kine in this process over
-// SQLite, or over the database that an endpoint names.
 package datastore
 
 import (
 	"context"
-	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/k3s-io/kine/pkg/endpoint"
+	"airgap/node/config"
 )
-
-// sqliteParams differ from kine's own in synchronous=FULL: with NORMAL a power cut may
-// take back writes that the API server has already acknowledged. Startup's VACUUM is
-// left out: it rewrites the whole database at each start. There is no shared cache: under a
-// file: URI, unlike under kine's plain path, SQLite honours it, and readers then fail with "table is locked".
-const sqliteParams = "_journal_mode=WAL&_busy_timeout=30000&_synchronous=FULL&_txlock=immediate" +
-	"&_stmt_cache_size=20&_kine_disable_startup_vacuum=1"
 
 // Options say where the data is.
 type Options struct {
-	Endpoint string // empty: SQLite in Dir; else as K3s' --datastore-endpoint
-	Dir      string // absolute folder of the SQLite files
-	Socket   string // absolute path of the unix socket to serve on
+	Store     config.Datastore
+	Dir       string       // absolute folder of the SQLite files
+	Socket    string       // absolute path of the unix socket to serve on
+	StateFile string       // where a [config.DatastoreState] is kept; empty: nowhere
+	Log       *slog.Logger // nil: slog.Default
 }
 
 // Datastore is a running datastore.
 type Datastore struct {
-	Endpoints []string // etcd endpoints, for the API server
+	Endpoints                 []string // etcd endpoints, for the API server
+	CAFile, CertFile, KeyFile string   // PEM files for TLS to them; empty: none
 
 	running sync.WaitGroup
 }
 
+// How long a start waits before it tries a store again that did not answer.
+const (
+	firstPause = time.Second
+	longPause  = 30 * time.Second
+)
+
 // Start opens the datastore and serves it until ctx is done. Use Wait to know that
-// all its files are closed.
+// all its files are closed. A store that cannot be opened is tried again, more and more rarely: the
+// error is ctx's.
 func Start(ctx context.Context, o Options) (*Datastore, error) {
-	backend := o.Endpoint
-	if backend == "" {
-		if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-			return nil, fmt.Errorf("datastore: %w", err)
-		}
-		backend = "sqlite://file:" + filepath.Join(o.Dir, "state.db") + "?" + sqliteParams
+	if o.Log == nil {
+		o.Log = slog.Default()
 	}
 	d := &Datastore{}
-	etcd, err := endpoint.Listen(ctx, endpoint.Config{
-		WaitGroup:           &d.running,
-		Listener:            "unix://" + o.Socket,
-		Endpoint:            backend,
-		EmulatedETCDVersion: "3.6.11", // at least 3.4.25, so that the API server asks for watch progress
-		NotifyInterval:      5 * time.Second,
-		CompactTimeout:      5 * time.Second,
-		CompactMinRetain:    1000,
-		CompactBatchSize:    1000,
-		PollBatchSize:       500,
-		PollInterval:        time.Second,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("datastore: %w", err)
+	h := newHealth(o.Store, o.StateFile, o.Log)
+	logOfKine(o.Log, h)
+	for pause := firstPause; ; pause = min(2*pause, longPause) {
+		err := d.open(ctx, o, h)
+		if err == nil {
+			h.opened()
+			break
+		}
+		if ctx.Err() == nil {
+			h.closed(err)
+		}
+		select {
+		case <-ctx.Done():
+			d.running.Wait()
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
 	}
-	d.Endpoints = etcd.Endpoints
+	if o.StateFile != "" {
+		d.running.Go(func() { <-ctx.Done(); os.Remove(o.StateFile) })
+	}
 	return d, nil
+}
+
+// open tries once. What it began ends when it fails, or when ctx is done: the server first, then the store.
+func (d *Datastore) open(ctx context.Context, o Options, h *health) (err error) {
+	if o.Store.Kind == config.Etcd {
+		if err := reachEtcd(ctx, o.Store); err != nil {
+			return err
+		}
+		d.Endpoints = o.Store.Members()
+		d.CAFile, d.CertFile, d.KeyFile = o.Store.CAFile, o.Store.CertFile, o.Store.KeyFile
+		d.running.Go(func() { watchEtcd(ctx, o.Store, h) })
+		return nil
+	}
+	storeCtx, closeStore := context.WithCancel(context.WithoutCancel(ctx))
+	giveUp := context.AfterFunc(ctx, closeStore)
+	defer func() {
+		if err != nil {
+			closeStore()
+		}
+	}()
+	if o.Store.Kind == config.SQLite {
+		if err := prepareSQLite(o.Dir); err != nil {
+			return err
+		}
+	}
+	db, err := connect(o.Store, o.Dir)
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(storeCtx, func() { db.Close() })
+	if err := reach(ctx, db); err != nil {
+		return err
+	}
+	backend, err := newBackend(storeCtx, &d.running, o.Store, o.Dir)
+	if err != nil {
+		return err
+	}
+	stop, err := serve(storeCtx, &observed{Backend: backend, health: h, db: db, dir: o.Dir}, o.Socket)
+	if err != nil {
+		return err
+	}
+	giveUp()
+	d.running.Go(func() {
+		<-ctx.Done()
+		stop()
+		closeStore()
+	})
+	if o.Store.Kind == config.SQLite {
+		d.running.Go(func() { keepWALSmall(ctx, db, filepath.Join(o.Dir, sqliteFile), walLooks, o.Log) })
+	}
+	d.Endpoints = []string{"unix://" + o.Socket}
+	return nil
 }
 
 // Wait returns when everything that Start began has ended, after its context is done.

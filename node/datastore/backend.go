@@ -1,0 +1,59 @@
+package datastore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/k3s-io/kine/pkg/drivers"
+	"github.com/k3s-io/kine/pkg/drivers/generic"
+	"github.com/k3s-io/kine/pkg/drivers/mysql"
+	"github.com/k3s-io/kine/pkg/drivers/pgsql"
+	"github.com/k3s-io/kine/pkg/drivers/sqlite"
+	"github.com/k3s-io/kine/pkg/server"
+
+	"airgap/node/config"
+)
+
+// maxServerConnections leaves PostgreSQL (100 by default) and MariaDB (151) some for others.
+const maxServerConnections = 60
+
+// newBackend returns kine's backend for an SQL datastore, with its table made, and not started yet.
+func newBackend(ctx context.Context, running *sync.WaitGroup, s config.Datastore, dir string) (server.Backend, error) {
+	source, err := dataSource(s, dir)
+	if err != nil {
+		return nil, err
+	}
+	c := &drivers.Config{
+		DataSourceName: source,
+		// The API server compacts every five minutes; kine does so by itself only if it has an interval.
+		CompactTimeout:   5 * time.Second,
+		CompactMinRetain: 1000,
+		CompactBatchSize: 1000,
+		PollBatchSize:    500,
+		PollInterval:     time.Second,
+		// Connections that are not used any more give their page cache back.
+		ConnectionPoolConfig: generic.ConnectionPoolConfig{MaxIdle: 10, MaxIdleTime: time.Minute},
+	}
+	var backend server.Backend
+	switch s.Kind {
+	case config.SQLite:
+		var dialect *generic.Generic
+		backend, dialect, err = sqlite.NewVariant(ctx, running, "sqlite3", c)
+		if err == nil {
+			// A checkpoint after each compaction would wait up to 30 s for readers, and hold up writers
+			// meanwhile; keepWALSmall does it without.
+			dialect.PostCompactSQL = nil
+		}
+	case config.PostgreSQL:
+		c.ConnectionPoolConfig.MaxOpen = maxServerConnections
+		_, backend, err = pgsql.New(ctx, running, c)
+	case config.MySQL:
+		c.ConnectionPoolConfig.MaxOpen = maxServerConnections
+		_, backend, err = mysql.New(ctx, running, c)
+	default:
+		err = fmt.Errorf("%s is no SQL database", s.Kind)
+	}
+	return backend, err
+}
