@@ -184,7 +184,8 @@ func ports(s *config.Server) []port {
 		port{s.KubeletPort, netip.Addr{}, "kubelet-port", "kubelet"},
 		port{s.KubeletHealthPort, loopback, "kubelet-healthz-port", "kubelet's health"},
 		port{s.ProxyHealthPort, loopback, "kube-proxy-healthz-port", "kube-proxy's health"},
-		port{s.ProxyMetricsPort, loopback, "kube-proxy-metrics-port", "kube-proxy's metrics"})
+		port{s.ProxyMetricsPort, loopback, "kube-proxy-metrics-port", "kube-proxy's metrics"},
+		port{s.RegistryPort, loopback, "registry-port", "image mirror"})
 }
 
 // defaultNodeIP is the address that a node without --node-ip gets: the first, IPv4 preferred.

@@ -39,6 +39,11 @@ func Server(ctx context.Context, cfg *config.Server, o Options) error {
 	if err := completeFromHost(&cfg.Agent); err != nil {
 		return err
 	}
+	if !cfg.DisableAgent {
+		if _, err := agent.Registries(&cfg.Agent); err != nil {
+			return err // said here once; the agent would say it at each of its starts
+		}
+	}
 	if cfg.AdvertiseAddress == "" {
 		cfg.AdvertiseAddress = firstOf(cfg.NodeIP)
 	}

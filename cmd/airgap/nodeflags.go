@@ -33,6 +33,11 @@ func addAgentFlags(fs *pflag.FlagSet, a *config.Agent) {
 	fs.IntVar(&a.KubeletHealthPort, "kubelet-healthz-port", a.KubeletHealthPort, "loopback `port` of the kubelet's health check")
 	fs.IntVar(&a.ProxyHealthPort, "kube-proxy-healthz-port", a.ProxyHealthPort, "loopback `port` of kube-proxy's health check")
 	fs.IntVar(&a.ProxyMetricsPort, "kube-proxy-metrics-port", a.ProxyMetricsPort, "loopback `port` of kube-proxy's metrics")
+	fs.IntVar(&a.RegistryPort, "registry-port", a.RegistryPort, "loopback `port` of the image mirror that containerd asks")
+	fs.StringVar(&a.PrivateRegistry, "private-registry", a.PrivateRegistry, "`file` with mirrors and credentials of registries (default: "+config.DefaultPrivateRegistry+", or registries.yaml in another data folder)")
+	fs.StringVar(&a.SystemDefaultRegistry, "system-default-registry", a.SystemDefaultRegistry, "`host` to pull system images from that no bundle brought")
+	fs.BoolVar(&a.DisableDefaultRegistryEndpoint, "disable-default-registry-endpoint", a.DisableDefaultRegistryEndpoint, "ask the mirrors of a registry and never the registry itself")
+	fs.BoolVar(new(bool), "embedded-registry", true, "the image mirror, which every node runs; accepted for K3s' sake")
 	fs.BoolVar(&a.Debug, "debug", a.Debug, "log more")
 }
 

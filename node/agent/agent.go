@@ -61,6 +61,12 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 		return err
 	}
 
+	mirror, err := a.startMirror()
+	if err != nil {
+		return err
+	}
+	defer mirror.Close()
+
 	// Stopping goes the other way round: what uses containerd ends before it.
 	runtimeCtx, stopRuntime := context.WithCancel(context.Background())
 	runtime := make(chan error, 1)

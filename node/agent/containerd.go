@@ -33,6 +33,7 @@ type containerdConfig struct {
 	Runc, RuncRoot      string
 	PauseImage          string
 	Snapshotter         string
+	RegistryHosts       string
 	RestrictOOMScoreAdj bool
 	DisabledPlugins     []string
 }
@@ -66,7 +67,7 @@ func (a *agent) writeContainerdConfig() (string, error) {
 	if err := t.Execute(&out, containerdConfig{
 		Root: a.paths.Containerd(), State: a.paths.ContainerdState(), Socket: a.paths.ContainerdSocket(),
 		Bin: a.bin, CNIConf: a.cniConf(), Runc: filepath.Join(a.bin, "runc"), RuncRoot: filepath.Join(a.paths.Run(), "runc"),
-		PauseImage: pauseImage, Snapshotter: a.config.Snapshotter,
+		PauseImage: pauseImage, Snapshotter: a.config.Snapshotter, RegistryHosts: a.paths.RegistryHosts(),
 		RestrictOOMScoreAdj: a.limits.noResource, DisabledPlugins: unusedPlugins,
 	}); err != nil {
 		return "", err

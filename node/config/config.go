@@ -9,6 +9,7 @@ const (
 	DefaultDataDir         = "/var/lib/airgap"
 	DefaultConfigFile      = "/etc/airgap/config.yaml"
 	DefaultKubeconfig      = "/etc/airgap/airgap.yaml" // admin's kubeconfig, 0600
+	DefaultPrivateRegistry = "/etc/airgap/registries.yaml"
 	DefaultHTTPSListenPort = 6443
 	DefaultClusterCIDR     = "10.42.0.0/16"
 	DefaultServiceCIDR     = "10.43.0.0/16"
@@ -31,6 +32,12 @@ type Agent struct {
 	KubeletHealthPort int // 10248
 	ProxyHealthPort   int // 10256
 	ProxyMetricsPort  int // 10249
+	RegistryPort      int // 6445; the image mirror
+
+	// Images that the node does not hold.
+	PrivateRegistry                string // registries.yaml; empty: per DataDir, see Paths
+	SystemDefaultRegistry          string // "host[:port][/path]" that has the system images; empty: bundles alone have them
+	DisableDefaultRegistryEndpoint bool   // where registries.yaml has a mirror, do not ask the registry itself
 
 	Snapshotter   string   // containerd's: "overlayfs"
 	PauseImage    string   // empty: the packaged one
@@ -92,6 +99,7 @@ func NewAgent() *Agent {
 		KubeletHealthPort: 10248,
 		ProxyHealthPort:   10256,
 		ProxyMetricsPort:  10249,
+		RegistryPort:      6445,
 		Snapshotter:       "overlayfs",
 		ClusterCIDR:       DefaultClusterCIDR,
 		ServiceCIDR:       DefaultServiceCIDR,

@@ -24,6 +24,8 @@ func TestCompleteReportsEveryMistake(t *testing.T) {
 		"DNS outside":       {func(s *Server) { s.ClusterDNS = "10.99.0.10" }, []string{"cluster-dns"}},
 		"argument":          {func(s *Server) { s.KubeletArgs = []string{"v"} }, []string{`"v"`}},
 		"snapshotter":       {func(s *Server) { s.Snapshotter = "native" }, []string{"snapshotter"}},
+		"system registry":   {func(s *Server) { s.SystemDefaultRegistry = "https://registry.site" }, []string{"system-default-registry"}},
+		"private registry":  {func(s *Server) { s.PrivateRegistry = "registries.yaml" }, []string{"private-registry"}},
 		"mode":              {func(s *Server) { s.KubeconfigMode = "rw" }, []string{"write-kubeconfig-mode"}},
 	} {
 		t.Run(name, func(t *testing.T) {

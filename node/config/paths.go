@@ -61,6 +61,14 @@ func (p Paths) Kubeconfig() string {
 	return p.join("airgap.yaml")
 }
 
+// PrivateRegistry is where registries.yaml is looked for: mirrors of registries, and how to talk to them.
+func (p Paths) PrivateRegistry() string {
+	if p.isDefault() {
+		return DefaultPrivateRegistry
+	}
+	return p.join("registries.yaml")
+}
+
 // Versions holds one folder per unpacked distribution, named by the digest of its payload.
 func (p Paths) Versions() string { return p.join("data") }
 
@@ -95,6 +103,9 @@ func (p Paths) PinnedImages() string { return p.join("agent", "images") }
 
 // AgentEtc holds generated configuration: containerd's, the kubelet's, CNI's.
 func (p Paths) AgentEtc() string { return p.join("agent", "etc") }
+
+// RegistryHosts is containerd's config_path: where it reads which host to ask for a registry's images.
+func (p Paths) RegistryHosts() string { return p.join("agent", "etc", "containerd", "certs.d") }
 
 // AgentPKI holds the node's own credentials; 0700.
 func (p Paths) AgentPKI() string { return p.join("agent", "pki") }

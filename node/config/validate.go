@@ -82,10 +82,17 @@ func (a *Agent) complete() error {
 	}{
 		{"kubelet-port", a.KubeletPort}, {"kubelet-healthz-port", a.KubeletHealthPort},
 		{"kube-proxy-healthz-port", a.ProxyHealthPort}, {"kube-proxy-metrics-port", a.ProxyMetricsPort},
+		{"registry-port", a.RegistryPort},
 	} {
 		if port.value < 1 || port.value > 65535 {
 			add("%s: %d is no port", port.flag, port.value)
 		}
+	}
+	if strings.Contains(a.SystemDefaultRegistry, "://") {
+		add("system-default-registry: %q: want a host such as registry.site:5000, without a scheme", a.SystemDefaultRegistry)
+	}
+	if a.PrivateRegistry != "" && !filepath.IsAbs(a.PrivateRegistry) {
+		add("private-registry: %q is not an absolute path", a.PrivateRegistry)
 	}
 	cluster, err := prefixes("cluster-cidr", a.ClusterCIDR)
 	if err != nil {

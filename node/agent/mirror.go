@@ -1,0 +1,89 @@
+package agent
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"k8s.io/klog/v2"
+
+	images "airgap/airgap-images"
+	"airgap/node/config"
+	"airgap/registry/distribution"
+	"airgap/registry/mirror"
+)
+
+// Registries opens the node's registries.yaml: the one that was asked for, or the default one if it is there.
+func Registries(cfg *config.Agent) (*mirror.File, error) {
+	report := func(err error) { klog.ErrorS(err, "registries.yaml") }
+	if cfg.PrivateRegistry != "" {
+		return mirror.Open(cfg.PrivateRegistry, true, report)
+	}
+	return mirror.Open(config.PathsOf(cfg.DataDir).PrivateRegistry(), false, report)
+}
+
+// startMirror serves the registry that containerd asks for every image, and writes how containerd finds it.
+// It connects to containerd, which need not run yet, with the first request.
+func (a *agent) startMirror() (*http.Server, error) {
+	registries, err := Registries(a.config)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := grpc.NewClient("unix://"+a.paths.ContainerdSocket(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxContainerdMessageBytes)))
+	if err != nil {
+		return nil, err
+	}
+	client, err := containerd.NewWithConn(conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	address := mirror.Address(a.config.RegistryPort)
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("image mirror: %w; another --registry-port may be free", err)
+	}
+	credentials, err := mirror.WriteHosts(a.paths.RegistryHosts(), address)
+	if err != nil {
+		listener.Close()
+		conn.Close()
+		return nil, err
+	}
+	server := &http.Server{
+		Handler: mirror.New(
+			distribution.Content{Images: client.ImageService(), Blobs: client.ContentStore()}, registries.Registries,
+			mirror.Options{
+				DisableDefaultEndpoint: a.config.DisableDefaultRegistryEndpoint,
+				SystemRegistry:         a.config.SystemDefaultRegistry,
+				SystemHost:             images.System().Registry,
+			}),
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second,
+		ErrorLog: log.New(mirrorLog{}, "", 0),
+	}
+	go func() {
+		if err := server.Serve(tls.NewListener(listener, credentials)); err != http.ErrServerClosed {
+			klog.ErrorS(err, "the image mirror ended; images that are not here cannot be pulled until the agent starts again")
+		}
+		client.Close()
+	}()
+	return server, nil
+}
+
+// maxContainerdMessageBytes is containerd's own bound of a message (defaults.DefaultMaxRecvMsgSize).
+const maxContainerdMessageBytes = 16 << 20
+
+// mirrorLog writes what the HTTP server reports, mostly strangers that were not let in, to the agent's log.
+type mirrorLog struct{}
+
+func (mirrorLog) Write(line []byte) (int, error) {
+	klog.V(2).InfoS("image mirror", "report", string(line))
+	return len(line), nil
+}
