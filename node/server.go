@@ -49,7 +49,7 @@ func Server(ctx context.Context, cfg *config.Server, o Options) error {
 	}
 	cfg.ServerURL = cfg.URL()
 	paths := config.PathsOf(cfg.DataDir)
-	unlock, err := lock(paths)
+	unlock, err := Lock(paths)
 	if err != nil {
 		return err
 	}
@@ -138,9 +138,9 @@ func LoadAgent(file string) (*config.Agent, error) {
 	return cfg, nil
 }
 
-// lock makes sure that one server runs on a data folder, and leaves its process ID for
-// those who stop it.
-func lock(paths config.Paths) (unlock func(), err error) {
+// Lock makes sure that one server, or one command that needs it stopped, runs on a data folder, and leaves its
+// process ID for those who stop it.
+func Lock(paths config.Paths) (unlock func(), err error) {
 	if err := os.MkdirAll(paths.Run(), 0o711); err != nil {
 		return nil, err
 	}
