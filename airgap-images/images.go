@@ -45,17 +45,21 @@ type Set struct {
 	Images   []Image `json:"images"`
 }
 
-// Image declares one image.
+// Image declares one image: a layer of Debian packages or the layers of another image, and on
+// them a layer with an executable and files. Either may be left out.
 type Image struct {
-	Name       string   `json:"name"` // the repository in the reference
+	Name       string   `json:"name"`                 // within the set
+	Repository string   `json:"repository,omitempty"` // in the reference; empty: the name
 	Tag        string   `json:"tag"`
 	Title      string   `json:"title"`    // one line for people
 	Licenses   string   `json:"licenses"` // SPDX expression
 	Upstream   Upstream `json:"upstream"`
+	From       string   `json:"from,omitempty"` // name of an image declared before, whose layers are below this one's
+	Packages   Packages `json:"packages,omitzero"`
 	Build      Build    `json:"build"`
 	Files      []File   `json:"files,omitempty"`
-	Folders    []string `json:"folders,omitempty"` // absolute, empty, mode 1777 for /tmp and 0755 else
-	Entrypoint []string `json:"entrypoint"`        // [0] is where the executable goes
+	Folders    []string `json:"folders,omitempty"`    // absolute, empty, mode 1777 for /tmp and 0755 else
+	Entrypoint []string `json:"entrypoint,omitempty"` // [0] is where a built executable goes
 	Command    []string `json:"command,omitempty"`
 	WorkingDir string   `json:"workingDir,omitempty"`
 	User       string   `json:"user"`      // uid:gid, numeric, so that runAsNonRoot can be checked
@@ -69,7 +73,18 @@ type Upstream struct {
 	Version string `json:"version"` // the module's; of a package the upstream part, without epoch and revision
 }
 
-// Build is how the executable is made; exactly one is set.
+// Packages are Debian packages that are unpacked, with all they depend on, into a layer of their own.
+// Nothing of them is configured: their maintainer scripts do not run.
+type Packages struct {
+	Suites  []string `json:"suites"`            // of the Debian archive, "trixie"; a "-security" suite is on the security mirror
+	Install []string `json:"install"`           // names
+	Busybox string   `json:"busybox,omitempty"` // absolute path of a busybox among them: each applet that no package brings is a link to it
+}
+
+// Empty says that there are none.
+func (p Packages) Empty() bool { return len(p.Install) == 0 }
+
+// Build is how the executable is made; exactly one is set, or none in an image of packages or from another.
 type Build struct {
 	Go     *GoBuild     `json:"go,omitempty"`
 	C      *CBuild      `json:"c,omitempty"`
@@ -78,8 +93,10 @@ type Build struct {
 
 // GoBuild compiles a package with a go.mod of its own, without cgo.
 type GoBuild struct {
-	Folder  string `json:"folder"`  // of the go.mod, relative to the declaration's file
-	Package string `json:"package"` // import path or "."
+	Folder  string   `json:"folder"`           // of the go.mod, relative to the declaration's file
+	Package string   `json:"package"`          // import path or "."
+	Stamps  []string `json:"stamps,omitempty"` // variables set at link time, "main.Version=1.0"
+	Setuid  bool     `json:"setuid,omitempty"` // mode 6755: runs with its owner root's rights, whoever starts it
 
 	// Beside are further programs of the same module, such as one that a chart's probes run.
 	Beside []Program `json:"beside,omitempty"`
@@ -87,8 +104,9 @@ type GoBuild struct {
 
 // Program is a further executable of an image.
 type Program struct {
-	Package string `json:"package"` // import path
-	Target  string `json:"target"`  // absolute path in the image
+	Folder  string `json:"folder,omitempty"` // of its go.mod, when it is another
+	Package string `json:"package"`          // import path
+	Target  string `json:"target"`           // absolute path in the image
 }
 
 // CBuild compiles one C file statically.
@@ -103,11 +121,12 @@ type DebianBuild struct {
 	Applets    bool   `json:"applets,omitempty"` // symbolic links for what --list prints
 }
 
-// File is a file, or a folder with all its files, that is added to the image with mode 0644.
+// File is a file, or a folder with all its files, that is added to the image with mode 0644, or a link.
 type File struct {
 	Source  string `json:"source,omitempty"` // in the upstream module, or absolute on the building machine
 	Content string `json:"content,omitempty"`
-	Target  string `json:"target"` // absolute path in the image
+	Link    string `json:"link,omitempty"` // what a symbolic link leads to
+	Target  string `json:"target"`         // absolute path in the image
 }
 
 // Parse reads and checks a declaration. Unknown keys are errors.
@@ -127,6 +146,9 @@ func Parse(data []byte) (*Set, error) {
 		if seen[image.Name] {
 			return nil, fmt.Errorf("image %q is declared twice", image.Name)
 		}
+		if image.From != "" && !seen[image.From] {
+			return nil, fmt.Errorf("image %q: from: no image %q is declared before it", image.Name, image.From)
+		}
 		seen[image.Name] = true
 	}
 	return &set, nil
@@ -139,19 +161,23 @@ func (i *Image) validate() error {
 			ways++
 		}
 	}
+	below := i.From != "" || !i.Packages.Empty()
 	absolute := slices.Clone(i.Folders)
+	if i.Packages.Busybox != "" {
+		absolute = append(absolute, i.Packages.Busybox)
+	}
 	if i.Build.Go != nil {
 		for _, p := range i.Build.Go.Beside {
 			absolute = append(absolute, p.Target)
 		}
 	}
 	for _, f := range i.Files {
-		if (f.Source == "") == (f.Content == "") {
-			return fmt.Errorf("file %s needs either source or content", f.Target)
+		if given := slices.DeleteFunc([]string{f.Source, f.Content, f.Link}, func(s string) bool { return s == "" }); len(given) != 1 {
+			return fmt.Errorf("file %s needs one of source or content or link", f.Target)
 		}
 		absolute = append(absolute, f.Target)
 	}
-	if len(i.Entrypoint) > 0 {
+	if ways > 0 && len(i.Entrypoint) > 0 {
 		absolute = append(absolute, i.Entrypoint[0])
 	}
 	for _, p := range absolute {
@@ -163,13 +189,19 @@ func (i *Image) validate() error {
 	switch {
 	case i.Name == "" || i.Tag == "":
 		return fmt.Errorf("name and tag are needed")
-	case ways != 1:
-		return fmt.Errorf("build needs exactly one of go, c and debian")
+	case ways > 1 || ways == 0 && !below:
+		return fmt.Errorf("build needs exactly one of go, c and debian; only an image of packages or from another may have none")
+	case i.From != "" && !i.Packages.Empty():
+		return fmt.Errorf("from and packages are both set: what is below can be one of them")
+	case !i.Packages.Empty() && len(i.Packages.Suites) == 0:
+		return fmt.Errorf("packages needs suites")
 	case (i.Upstream.Module == "") == (i.Upstream.Debian == "") || i.Upstream.Version == "":
 		return fmt.Errorf("upstream needs a version, and either module or debian")
-	case (i.Build.Debian != nil) != (i.Upstream.Debian != ""):
+	case i.Build.Debian != nil && i.Upstream.Debian == "", ways > 0 && i.Build.Debian == nil && i.Upstream.Debian != "":
 		return fmt.Errorf("a debian build is of a debian package, and no other is")
-	case len(i.Entrypoint) == 0:
+	case ways == 0 && i.Upstream.Debian != "" && !slices.Contains(i.Packages.Install, i.Upstream.Debian):
+		return fmt.Errorf("upstream is the package %s, which is not among packages", i.Upstream.Debian)
+	case ways > 0 && len(i.Entrypoint) == 0:
 		return fmt.Errorf("entrypoint is missing")
 	case !ok || !digits(uid) || !digits(gid):
 		return fmt.Errorf("user %q is not uid:gid in numbers", i.User)
@@ -206,5 +238,9 @@ func (s *Set) Reference(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return s.Registry + "/" + i.Name + ":" + i.Tag, nil
+	repository := i.Repository
+	if repository == "" {
+		repository = i.Name
+	}
+	return s.Registry + "/" + repository + ":" + i.Tag, nil
 }

@@ -77,6 +77,10 @@ images:
 		"file without content":     {"entrypoint:", "files: [{target: /y}], entrypoint:", "source or content"},
 		"user by name":             {`"1:1"`, "nobody", "uid:gid"},
 		"no platform":              {"[linux/amd64]", "[]", "platforms"},
+		"from later":               {"title: t,", "title: t, from: b,", "no image \"b\" is declared before"},
+		"from and packages":        {"title: t,", "title: t, from: b, packages: {suites: [s], install: [p]},", "one of them"},
+		"packages of no suite":     {"title: t,", "title: t, packages: {install: [p]},", "suites"},
+		"upstream not installed":   {"upstream: {module: m, version: v1}, build: {go: {folder: a, package: .}}", "upstream: {debian: d, version: v1}, packages: {suites: [s], install: [p]}", "not among packages"},
 		"the same name twice":      {"images:\n", "images:\n  - {name: a, tag: v2, title: t, licenses: MIT, upstream: {module: m, version: v1}, build: {go: {folder: a, package: .}}, entrypoint: [/a], user: \"1:1\", platforms: [linux/amd64]}\n", "twice"},
 	}
 	for name, test := range tests {

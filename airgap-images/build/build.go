@@ -62,6 +62,7 @@ func Build(ctx context.Context, opts Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("write OCI layout %s: %w", target, err)
 	}
+	b := &builder{opts: opts, work: work, packages: map[string]*packages{}, images: map[string]v1.Image{}}
 	for _, name := range names {
 		image, err := opts.Set.Find(name)
 		if err != nil {
@@ -72,7 +73,7 @@ func Build(ctx context.Context, opts Options) (err error) {
 			return err
 		}
 		started := time.Now()
-		index, err := buildIndex(ctx, image, opts, work)
+		index, err := b.index(ctx, image)
 		if err != nil {
 			return fmt.Errorf("image %s: %w", reference, err)
 		}
@@ -104,18 +105,23 @@ func replace(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// buildIndex makes one image for all platforms.
-func buildIndex(ctx context.Context, image *images.Image, opts Options, work string) (v1.ImageIndex, error) {
+// builder is one run of Build. What several images have in common is made once.
+type builder struct {
+	opts     Options
+	work     string               // for temporary files
+	packages map[string]*packages // by architecture and list
+	images   map[string]v1.Image  // by name and platform
+}
+
+// index makes one image for all platforms.
+func (b *builder) index(ctx context.Context, image *images.Image) (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for _, platform := range opts.Platforms {
-		if !slices.Contains(image.Platforms, platform) {
-			return nil, fmt.Errorf("is not declared for %s, only for %s", platform, strings.Join(image.Platforms, ", "))
-		}
+	for _, platform := range b.opts.Platforms {
 		p, err := v1.ParsePlatform(platform)
 		if err != nil {
 			return nil, err
 		}
-		built, err := buildImage(ctx, image, p, opts.Folder, work)
+		built, err := b.image(ctx, image, p)
 		if err != nil {
 			return nil, fmt.Errorf("for %s: %w", platform, err)
 		}
@@ -124,40 +130,82 @@ func buildIndex(ctx context.Context, image *images.Image, opts Options, work str
 	return index, nil
 }
 
-// buildImage makes one image for one platform.
-func buildImage(ctx context.Context, image *images.Image, p *v1.Platform, folder, work string) (v1.Image, error) {
-	source := &source{image: image, arch: p.Architecture, folder: folder, work: work}
-	executable, err := source.executable(ctx)
+// image makes one image for one platform.
+func (b *builder) image(ctx context.Context, image *images.Image, p *v1.Platform) (v1.Image, error) {
+	key := image.Name + " " + p.String()
+	if built, ok := b.images[key]; ok {
+		return built, nil
+	}
+	if !slices.Contains(image.Platforms, p.String()) {
+		return nil, fmt.Errorf("is not declared for %s, only for %s", p, strings.Join(image.Platforms, ", "))
+	}
+	source := &source{image: image, arch: p.Architecture, folder: b.opts.Folder, work: b.work}
+	layers, err := b.below(ctx, image, p, source)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkExecutable(executable, p.Architecture); err != nil {
-		return nil, err
-	}
-	files, err := source.files(ctx, executable)
+	files, err := source.files(ctx)
 	if err != nil {
 		return nil, err
 	}
-	layer, err := newLayer(files)
-	if err != nil {
-		return nil, err
+	if len(files) > 0 {
+		layer, err := newLayer(files)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer)
 	}
 	version, err := source.version(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return assemble(image, p, layer, version)
-}
-
-// assemble joins layer and configuration to an image without a time in it.
-func assemble(image *images.Image, p *v1.Platform, layer v1.Layer, version string) (v1.Image, error) {
-	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	img, err := mutate.Append(img, mutate.Addendum{
-		Layer:   layer,
-		History: v1.History{Created: v1.Time{Time: epoch}, CreatedBy: "airgap-images build " + image.Name},
-	})
+	built, err := assemble(image, p, layers, version)
 	if err != nil {
 		return nil, err
+	}
+	b.images[key] = built
+	return built, nil
+}
+
+// below returns the layers that an image stands on: those of another image, or one of packages.
+func (b *builder) below(ctx context.Context, image *images.Image, p *v1.Platform, source *source) ([]v1.Layer, error) {
+	switch {
+	case image.From != "":
+		from, err := b.opts.Set.Find(image.From)
+		if err != nil {
+			return nil, err
+		}
+		built, err := b.image(ctx, from, p)
+		if err != nil {
+			return nil, fmt.Errorf("from %s: %w", image.From, err)
+		}
+		return built.Layers()
+	case !image.Packages.Empty():
+		key := fmt.Sprintf("%s %+v", p.Architecture, image.Packages)
+		if b.packages[key] == nil {
+			unpacked, err := unpackPackages(ctx, image.Packages, p.Architecture, b.work)
+			if err != nil {
+				return nil, err
+			}
+			b.packages[key] = unpacked
+		}
+		source.packages = b.packages[key]
+		return []v1.Layer{source.packages.layer}, nil
+	}
+	return nil, nil
+}
+
+// assemble joins layers and configuration to an image without a time in it.
+func assemble(image *images.Image, p *v1.Platform, layers []v1.Layer, version string) (v1.Image, error) {
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	var err error
+	for _, layer := range layers {
+		if img, err = mutate.Append(img, mutate.Addendum{
+			Layer:   layer,
+			History: v1.History{Created: v1.Time{Time: epoch}, CreatedBy: "airgap-images build " + image.Name},
+		}); err != nil {
+			return nil, err
+		}
 	}
 	config, err := img.ConfigFile()
 	if err != nil {

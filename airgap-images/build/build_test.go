@@ -137,6 +137,12 @@ func entries(t *testing.T, image v1.Image) []string {
 		t.Fatal(err)
 	}
 	defer content.Close()
+	return list(t, content)
+}
+
+// list lists the entries of a layer, uncompressed, and holds that they have no owner and no time.
+func list(t *testing.T, content io.Reader) []string {
+	t.Helper()
 	var list []string
 	for r := tar.NewReader(content); ; {
 		h, err := r.Next()

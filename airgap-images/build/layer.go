@@ -45,6 +45,11 @@ func newLayer(files []file) (v1.Layer, error) {
 	files = slices.CompactFunc(files, func(a, b file) bool {
 		return a.name == b.name && b.mode.IsDir()
 	})
+	for i := 1; i < len(files); i++ {
+		if files[i].name == files[i-1].name {
+			return nil, fmt.Errorf("%s is there twice", files[i].name)
+		}
+	}
 
 	var compressed bytes.Buffer
 	zip, err := gzip.NewWriterLevel(&compressed, gzip.BestCompression)
@@ -71,9 +76,11 @@ func newLayer(files []file) (v1.Layer, error) {
 // write writes the entry with owner root, whatever the image's user: what runs shall not be
 // able to change what it runs from.
 func (f file) write(w *tar.Writer) error {
-	h := &tar.Header{Format: tar.FormatUSTAR, Name: strings.TrimPrefix(f.name, "/"), ModTime: epoch, Mode: int64(f.mode.Perm())}
-	if f.mode&fs.ModeSticky != 0 {
-		h.Mode |= 0o1000
+	h := &tar.Header{Name: strings.TrimPrefix(f.name, "/"), ModTime: epoch, Mode: int64(f.mode.Perm())}
+	for bit, mode := range map[fs.FileMode]int64{fs.ModeSticky: 0o1000, fs.ModeSetgid: 0o2000, fs.ModeSetuid: 0o4000} {
+		if f.mode&bit != 0 {
+			h.Mode |= mode
+		}
 	}
 	data := f.data
 	switch {

@@ -19,10 +19,11 @@ import (
 
 // source gets what goes into one image for one architecture.
 type source struct {
-	image  *images.Image
-	arch   string // GOARCH
-	folder string // of the declaration
-	work   string // for temporary files
+	image    *images.Image
+	packages *packages // below the image; nil without
+	arch     string    // GOARCH
+	folder   string    // of the declaration
+	work     string    // for temporary files
 }
 
 // executable makes the image's executable and returns its path.
@@ -30,7 +31,7 @@ func (s *source) executable(ctx context.Context) (string, error) {
 	output := filepath.Join(s.work, s.image.Name+"-"+s.arch)
 	switch b := s.image.Build; {
 	case b.Go != nil:
-		return output, s.compileGo(ctx, b.Go, b.Go.Package, output)
+		return output, s.compileGo(ctx, b.Go.Folder, b.Go.Package, b.Go.Stamps, output)
 	case b.C != nil:
 		return output, s.compileC(ctx, b.C, output)
 	default:
@@ -41,11 +42,15 @@ func (s *source) executable(ctx context.Context) (string, error) {
 	}
 }
 
-// compileGo compiles a package of a nested module. The flags of the build of airgap itself do
+// compileGo compiles a package of the module in folder. The flags of the build of airgap itself do
 // not reach it.
-func (s *source) compileGo(ctx context.Context, b *images.GoBuild, program, output string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", output, program)
-	cmd.Dir = filepath.Join(s.folder, b.Folder)
+func (s *source) compileGo(ctx context.Context, folder, program string, stamps []string, output string) error {
+	link := "-ldflags=-s -w -buildid="
+	for _, stamp := range stamps {
+		link += " -X " + stamp
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", link, "-o", output, program)
+	cmd.Dir = filepath.Join(s.folder, folder)
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+s.arch)
 	_, err := run(cmd)
 	return err
@@ -94,11 +99,16 @@ func (s *source) version(ctx context.Context) (string, error) {
 	if up.Debian == "" {
 		return up.Version, nil
 	}
-	out, err := run(exec.CommandContext(ctx, "dpkg-query", "-W", "-f", "${Version}", up.Debian))
-	if err != nil {
-		return "", fmt.Errorf("%w; is the Debian package %s installed?", err, up.Debian)
+	var exact string // [epoch:]upstream-revision
+	if s.packages != nil {
+		exact = s.packages.versions[up.Debian]
+	} else {
+		out, err := run(exec.CommandContext(ctx, "dpkg-query", "-W", "-f", "${Version}", up.Debian))
+		if err != nil {
+			return "", fmt.Errorf("%w; is the Debian package %s installed?", err, up.Debian)
+		}
+		exact = string(out)
 	}
-	exact := string(out) // [epoch:]upstream-revision
 	_, upstream, hasEpoch := strings.Cut(exact, ":")
 	if !hasEpoch {
 		upstream = exact
@@ -112,32 +122,11 @@ func (s *source) version(ctx context.Context) (string, error) {
 	return exact, nil
 }
 
-// files lists the whole content of the image.
-func (s *source) files(ctx context.Context, executable string) ([]file, error) {
-	target := s.image.Entrypoint[0]
-	files := []file{{name: target, mode: 0o755, path: executable}}
-	if b := s.image.Build.Debian; b != nil && b.Applets {
-		out, err := run(exec.CommandContext(ctx, executable, "--list-full"))
-		if err != nil {
-			return nil, err
-		}
-		for applet := range strings.FieldsSeq(string(out)) {
-			if name := "/" + applet; name != target {
-				files = append(files, file{name: name, link: target})
-			}
-		}
-	}
-	if b := s.image.Build.Go; b != nil {
-		for i, program := range b.Beside {
-			output := fmt.Sprintf("%s-%d", executable, i)
-			if err := s.compileGo(ctx, b, program.Package, output); err != nil {
-				return nil, err
-			}
-			if err := checkExecutable(output, s.arch); err != nil {
-				return nil, err
-			}
-			files = append(files, file{name: program.Target, mode: 0o755, path: output})
-		}
+// files lists the image's own content, above what it stands on.
+func (s *source) files(ctx context.Context) ([]file, error) {
+	files, err := s.programs(ctx)
+	if err != nil {
+		return nil, err
 	}
 	for _, dir := range s.image.Folders {
 		mode := fs.ModeDir | 0o755
@@ -149,6 +138,10 @@ func (s *source) files(ctx context.Context, executable string) ([]file, error) {
 	for _, f := range s.image.Files {
 		if f.Content != "" {
 			files = append(files, file{name: f.Target, mode: 0o644, data: []byte(f.Content)})
+			continue
+		}
+		if f.Link != "" {
+			files = append(files, file{name: f.Target, link: f.Link})
 			continue
 		}
 		from := f.Source
@@ -164,6 +157,55 @@ func (s *source) files(ctx context.Context, executable string) ([]file, error) {
 			return nil, err
 		}
 		files = append(files, added...)
+	}
+	return files, nil
+}
+
+// programs makes the image's executables, with the links to them.
+func (s *source) programs(ctx context.Context) ([]file, error) {
+	b := s.image.Build
+	if b.Go == nil && b.C == nil && b.Debian == nil {
+		return nil, nil
+	}
+	executable, err := s.executable(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkExecutable(executable, s.arch); err != nil {
+		return nil, err
+	}
+	main := file{name: s.image.Entrypoint[0], mode: 0o755, path: executable}
+	if b.Go != nil && b.Go.Setuid {
+		main.mode |= fs.ModeSetuid | fs.ModeSetgid
+	}
+	files := []file{main}
+	if b.Debian != nil && b.Debian.Applets {
+		out, err := run(exec.CommandContext(ctx, executable, "--list-full"))
+		if err != nil {
+			return nil, err
+		}
+		for applet := range strings.FieldsSeq(string(out)) {
+			if name := "/" + applet; name != main.name {
+				files = append(files, file{name: name, link: main.name})
+			}
+		}
+	}
+	if b.Go == nil {
+		return files, nil
+	}
+	for i, program := range b.Go.Beside {
+		folder := b.Go.Folder
+		if program.Folder != "" {
+			folder = program.Folder
+		}
+		output := fmt.Sprintf("%s-%d", executable, i)
+		if err := s.compileGo(ctx, folder, program.Package, nil, output); err != nil {
+			return nil, err
+		}
+		if err := checkExecutable(output, s.arch); err != nil {
+			return nil, err
+		}
+		files = append(files, file{name: program.Target, mode: 0o755, path: output})
 	}
 	return files, nil
 }
