@@ -29,7 +29,7 @@ HEAVY  = $(shell go list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep ' 
 ##@ Targets
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: deps root ## bin/airgap, the self-extracting executable (the first time 16 minutes on two cores)
 	@{ find build/root \( -type f -o -type l \) -print0 | sort -z | xargs -0 sha256sum; \
@@ -60,10 +60,15 @@ check: deps ## format, vet, staticcheck, unit and script tests: all that needs n
 bench: system podinfo ## measure, in paired runs: the figures of docs/benchmarks.md
 	go run ./test/bench
 
+conformance: system build/conformance/images/index.json build/conformance/e2e.test build/conformance/ginkgo ## Kubernetes' own suite against one node: docs/conformance.md
+	SOURCE_DATE_EPOCH=$(EPOCH) build/root/bin/airgap build --update -f test/conformance/airgap.yaml \
+		-o build/conformance/conformance.airgap --key $(AIRGAP_KEY)
+	go run ./test/conformance -report docs/conformance.md $(CONFORMANCE)
+
 clean: ## remove all that was built; the Go caches stay
 	rm -rf bin build dist
 
-.PHONY: help build images system podinfo demo test check bench clean deps root
+.PHONY: help build images system podinfo demo test check bench conformance clean deps root
 
 ##@ Images
 
@@ -75,6 +80,18 @@ build/images/index.json: airgap-images/images.yaml $(wildcard airgap-images/core
 
 build/podinfo/image/index.json: $(wildcard test/podinfo/*) $(IMAGE_BUILDER)
 	$(IMAGES) -f test/podinfo/image.yaml -o $(@D)
+
+build/conformance/images/index.json: test/conformance/images.yaml $(IMAGE_BUILDER)
+	$(IMAGES) -f $< -o $(@D)
+
+# Kubernetes' end-to-end suite with the flags of the node, so that each compiles a package for both.
+build/conformance/e2e.test: go.mod
+	mkdir -p $(@D)
+	go test -c -ldflags '-s -w $(kubernetes_stamp)' -o $@ k8s.io/kubernetes/test/e2e
+
+build/conformance/ginkgo: go.mod
+	mkdir -p $(@D)
+	go build -o $@ github.com/onsi/ginkgo/v2/ginkgo
 
 build/podinfo/chart: test/podinfo/go.mod
 	mkdir -p $(@D)
