@@ -7,15 +7,20 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"airgap/addons"
 	"airgap/addons/helm"
 	images "airgap/airgap-images"
 	"airgap/internal/atomicfile"
+	"airgap/internal/hostinfo"
 	"airgap/node/config"
 	"airgap/node/controlplane"
+	"airgap/node/network/servicelb"
 )
 
 // addOns are what airgap itself runs in the control plane's process.
@@ -43,7 +48,35 @@ func addOns(cfg *config.Server, log *slog.Logger) []controlplane.AddOn {
 			}
 			return controller.Run(ctx)
 		}},
+		{Name: "servicelb", Run: func(ctx context.Context, client *rest.Config) error {
+			return runServiceLB(ctx, cfg, client, name, log)
+		}},
 	}
+}
+
+// runServiceLB runs the service load balancer, or, where it is disabled, takes back what it once gave. name is
+// that of the node that this machine is, empty for none.
+func runServiceLB(ctx context.Context, cfg *config.Server, client *rest.Config, name string, log *slog.Logger) error {
+	client = rest.CopyConfig(client)
+	client.QPS, client.Burst = 50, 100
+	api, err := kubernetes.NewForConfig(client)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(cfg.Disable, "servicelb") {
+		if err := servicelb.Withdraw(ctx, api); err != nil {
+			log.Error("service load balancer is disabled, but addresses that it gave are left; restart to try again", "error", err)
+		}
+		<-ctx.Done()
+		return nil
+	}
+	return servicelb.New(servicelb.Options{
+		Client: api, Node: name, Host: hostinfo.This(), Log: log,
+		Reserved: map[servicelb.Port]string{
+			{Protocol: corev1.ProtocolTCP, Number: int32(cfg.HTTPSListenPort)}: "the API server",
+			{Protocol: corev1.ProtocolTCP, Number: int32(cfg.KubeletPort)}:     "the kubelet",
+		},
+	}).Run(ctx)
 }
 
 // writePackaged puts the manifests of the packaged components where the deployer follows them. A

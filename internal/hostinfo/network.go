@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Listener is a listening TCP socket.
+// Listener is a socket that others can connect or send to.
 type Listener struct {
 	Address netip.AddrPort // 0.0.0.0 or :: for all addresses
 }
@@ -27,13 +27,23 @@ func (l Listener) Takes(address netip.Addr, port int) bool {
 	return !address.IsValid() || address.IsUnspecified() || mine.IsUnspecified() || mine == address.Unmap()
 }
 
+// States of a socket in /proc/net (net/tcp_states.h). An unconnected UDP socket is in state "closed".
+const (
+	stateClosed    = "07"
+	stateListening = "0A"
+)
+
 // Listeners lists the listening TCP sockets of this network namespace.
-func (h Host) Listeners() ([]Listener, error) {
+func (h Host) Listeners() ([]Listener, error) { return h.sockets("tcp", stateListening) }
+
+// UDPListeners lists the UDP sockets of this network namespace that take datagrams from anyone.
+func (h Host) UDPListeners() ([]Listener, error) { return h.sockets("udp", stateClosed) }
+
+func (h Host) sockets(protocol, state string) ([]Listener, error) {
 	var all []Listener
-	for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+	for _, name := range []string{"/proc/self/net/" + protocol, "/proc/self/net/" + protocol + "6"} {
 		err := h.lines(name, func(f []string) error {
-			const listening = "0A"
-			if len(f) < 4 || f[3] != listening {
+			if len(f) < 4 || f[3] != state {
 				return nil
 			}
 			address, err := parseSocket(f[1])
