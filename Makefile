@@ -56,6 +56,7 @@ check: deps ## format, vet, staticcheck, unit and script tests: all that needs n
 	go vet $(DESK) $(LIGHT) ./test/...
 	go tool -modfile=.ci/tools.mod staticcheck $(DESK) $(LIGHT)
 	go test $(DESK) $(LIGHT) ./test/bench
+	cd airgap-images/coredns && GOFLAGS= CGO_ENABLED=0 go test ./...
 
 bench: system podinfo ## measure, in paired runs: the figures of docs/benchmarks.md
 	go run ./test/bench
@@ -75,7 +76,7 @@ clean: ## remove all that was built; the Go caches stay
 IMAGES = go run ./cmd/airgap-images build --platform linux/$(ARCH)
 IMAGE_BUILDER := go.mod $(wildcard cmd/airgap-images/*.go airgap-images/*.go airgap-images/build/*.go)
 
-build/images/index.json: airgap-images/images.yaml $(wildcard airgap-images/coredns/*) $(IMAGE_BUILDER)
+build/images/index.json: airgap-images/images.yaml $(wildcard airgap-images/coredns/* airgap-images/coredns/*/*) $(IMAGE_BUILDER)
 	$(IMAGES) -o $(@D)
 
 build/podinfo/image/index.json: $(wildcard test/podinfo/*) $(IMAGE_BUILDER)

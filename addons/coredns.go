@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -25,7 +26,7 @@ var manifestTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 // CoreDNSOptions is what the manifest of cluster DNS depends on.
 type CoreDNSOptions struct {
 	Image         string
-	ClusterDNS    string // address of the Service kube-dns
+	ClusterDNS    string // address of the Service kube-dns; with dual stack one of each family, separated by a comma
 	ClusterDomain string // "cluster.local"
 
 	// Upstream are the resolvers for names that are not the cluster's: addresses, with a port
@@ -43,7 +44,8 @@ func CoreDNS(o CoreDNSOptions) ([]byte, error) {
 	data := struct {
 		CoreDNSOptions
 		Corefile, CorefileHash string
-	}{CoreDNSOptions: o}
+		ServiceIPs             []string
+	}{CoreDNSOptions: o, ServiceIPs: strings.Split(o.ClusterDNS, ",")}
 	if err := manifestTemplates.ExecuteTemplate(&corefile, "Corefile", data); err != nil {
 		return nil, fmt.Errorf("manifest of CoreDNS: %w", err)
 	}
@@ -60,8 +62,8 @@ func (o CoreDNSOptions) validate() error {
 	if o.Image == "" {
 		return fmt.Errorf("no image")
 	}
-	if _, err := netip.ParseAddr(o.ClusterDNS); err != nil {
-		return fmt.Errorf("cluster DNS address %q: want one IP address", o.ClusterDNS)
+	if err := validateServiceIPs(strings.Split(o.ClusterDNS, ",")); err != nil {
+		return fmt.Errorf("cluster DNS address %q: %w", o.ClusterDNS, err)
 	}
 	if bad := validation.IsDNS1123Subdomain(o.ClusterDomain); len(bad) > 0 {
 		return fmt.Errorf("cluster domain %q: %s", o.ClusterDomain, bad[0])
@@ -70,6 +72,19 @@ func (o CoreDNSOptions) validate() error {
 		if err := validateUpstream(upstream); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// validateServiceIPs wants one address, or one of each family.
+func validateServiceIPs(list []string) error {
+	families := map[bool]bool{} // by whether it is IPv6
+	for _, text := range list {
+		address, err := netip.ParseAddr(text)
+		if err != nil || families[address.Is6()] {
+			return errors.New("want one IP address, or one of each family with a comma between")
+		}
+		families[address.Is6()] = true
 	}
 	return nil
 }

@@ -13,13 +13,14 @@ var update = flag.Bool("update", false, "write the golden files")
 
 func TestCoreDNSManifests(t *testing.T) {
 	base := CoreDNSOptions{Image: "airgap.internal/coredns:1.15.0", ClusterDNS: "10.43.0.10", ClusterDomain: "cluster.local"}
-	for name, upstream := range map[string][]string{
-		"coredns.yaml":          nil,
-		"coredns-upstream.yaml": {"192.0.2.53", "[2001:db8::53]:5353"},
+	for name, change := range map[string]func(*CoreDNSOptions){
+		"coredns.yaml":          func(*CoreDNSOptions) {},
+		"coredns-upstream.yaml": func(o *CoreDNSOptions) { o.Upstream = []string{"192.0.2.53", "[2001:db8::53]:5353"} },
+		"coredns-dual.yaml":     func(o *CoreDNSOptions) { o.ClusterDNS = "10.43.0.10,fd00:43::a" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			options := base
-			options.Upstream = upstream
+			change(&options)
 			got, err := CoreDNS(options)
 			if err != nil {
 				t.Fatal(err)
@@ -38,7 +39,7 @@ func TestCoreDNSManifests(t *testing.T) {
 				t.Errorf("%s differs; run the test with -update and read the diff. Got:\n%s", golden, got)
 			}
 			objects, err := parseManifest(got)
-			if err != nil || len(objects) != 6 {
+			if err != nil || len(objects) != 8 {
 				t.Errorf("%d objects, error %v", len(objects), err)
 			}
 		})
@@ -53,7 +54,7 @@ func TestCoreDNSRefuses(t *testing.T) {
 	}{
 		"no image":          {func(o *CoreDNSOptions) { o.Image = "" }, "no image"},
 		"no address":        {func(o *CoreDNSOptions) { o.ClusterDNS = "" }, "cluster DNS address"},
-		"two addresses":     {func(o *CoreDNSOptions) { o.ClusterDNS = "10.43.0.10,fd00::a" }, "cluster DNS address"},
+		"one family twice":  {func(o *CoreDNSOptions) { o.ClusterDNS = "10.43.0.10,10.43.0.11" }, "one of each family"},
 		"domain":            {func(o *CoreDNSOptions) { o.ClusterDomain = "a b" }, "cluster domain"},
 		"upstream file":     {func(o *CoreDNSOptions) { o.Upstream = []string{"/etc/resolv.conf"} }, "/etc/resolv.conf"},
 		"upstream injected": {func(o *CoreDNSOptions) { o.Upstream = []string{"192.0.2.1 {\n}"} }, "want an IP address"},

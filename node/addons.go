@@ -15,6 +15,7 @@ import (
 
 	"airgap/addons"
 	"airgap/addons/helm"
+	"airgap/addons/nodehosts"
 	images "airgap/airgap-images"
 	"airgap/internal/atomicfile"
 	"airgap/internal/hostinfo"
@@ -47,6 +48,17 @@ func addOns(cfg *config.Server, log *slog.Logger) []controlplane.AddOn {
 				return err
 			}
 			return controller.Run(ctx)
+		}},
+		{Name: "node-hosts", Run: func(ctx context.Context, client *rest.Config) error {
+			if slices.Contains(cfg.Disable, "coredns") {
+				<-ctx.Done()
+				return nil
+			}
+			api, err := kubernetes.NewForConfig(client)
+			if err != nil {
+				return err
+			}
+			return nodehosts.Run(ctx, api, log)
 		}},
 		{Name: "servicelb", Run: func(ctx context.Context, client *rest.Config) error {
 			return runServiceLB(ctx, cfg, client, name, log)
@@ -87,7 +99,7 @@ func writePackaged(cfg *config.Server) error {
 		return err
 	}
 	coredns, err := addons.CoreDNS(addons.CoreDNSOptions{
-		Image: images.Reference("coredns"), ClusterDNS: firstOf(cfg.ClusterDNS), ClusterDomain: cfg.ClusterDomain,
+		Image: images.Reference("coredns"), ClusterDNS: cfg.ClusterDNS, ClusterDomain: cfg.ClusterDomain,
 		Upstream: nameservers(string(resolvers)),
 	})
 	if err != nil {
