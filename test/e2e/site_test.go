@@ -24,13 +24,16 @@ var repository = func() string {
 
 func built(path string) string { return filepath.Join(repository, path) }
 
-// site is one machine without a network: a network namespace, and a data folder.
+// site is one machine without a network: a network namespace, and a data folder. Its cable leads to one
+// other machine, a second namespace with the address neighbourIP, on which nothing runs.
 type site struct {
 	t         *testing.T
 	namespace string
 	dataDir   string
 	nodeIP    string
 }
+
+const neighbourIP = "10.99.0.9"
 
 // newSite makes a site and takes it down, with all that runs there, when the test ends.
 func newSite(t *testing.T) *site {
@@ -45,16 +48,27 @@ func newSite(t *testing.T) *site {
 	s := &site{t: t, namespace: filepath.Base(dataDir), dataDir: dataDir, nodeIP: "10.99.0.2"}
 	t.Cleanup(s.remove)
 	host(t, "ip", "netns", "add", s.namespace)
-	for _, command := range []string{
-		"link set lo up",
-		"link add eth0 type veth peer name peer0",
-		"address add " + s.nodeIP + "/24 dev eth0",
-		"link set eth0 up",
-		"link set peer0 up",
-	} {
-		host(t, "ip", append([]string{"-n", s.namespace}, strings.Fields(command)...)...)
+	host(t, "ip", "netns", "add", s.neighbourhood())
+	host(t, "ip", "-n", s.namespace, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", s.neighbourhood())
+	for namespace, address := range map[string]string{s.namespace: s.nodeIP, s.neighbourhood(): neighbourIP} {
+		host(t, "ip", "-n", namespace, "link", "set", "lo", "up")
+		host(t, "ip", "-n", namespace, "address", "add", address+"/24", "dev", "eth0")
+		host(t, "ip", "-n", namespace, "link", "set", "eth0", "up")
 	}
 	return s
+}
+
+// neighbourhood is the network namespace of the other machine on the cable.
+func (s *site) neighbourhood() string { return s.namespace + "-lan" }
+
+// fromNeighbour runs a command on the other machine and returns what it prints.
+func (s *site) fromNeighbour(name string, args ...string) (string, error) {
+	cmd := exec.Command("nsenter", append([]string{"--net=/run/netns/" + s.neighbourhood(), name}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("%s %s on the other machine: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
 }
 
 func (s *site) remove() {
@@ -69,8 +83,10 @@ func (s *site) remove() {
 		}
 	}
 	s.killAll()
-	if out, err := exec.Command("ip", "netns", "delete", s.namespace).CombinedOutput(); err != nil {
-		s.t.Errorf("ip netns delete: %v\n%s", err, out)
+	for _, namespace := range []string{s.namespace, s.neighbourhood()} {
+		if out, err := exec.Command("ip", "netns", "delete", namespace).CombinedOutput(); err != nil {
+			s.t.Errorf("ip netns delete: %v\n%s", err, out)
+		}
 	}
 	if err := os.RemoveAll(s.dataDir); err != nil {
 		s.t.Error(err)
