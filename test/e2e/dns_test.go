@@ -21,9 +21,7 @@ data:
         }
     }
   engine.override: |
-    template IN A engine.test {
-        answer "{{ .Name }} 60 IN A 10.99.0.78"
-    }
+    rewrite name engine.test node-1
   broken.override: |
     no-such-plugin
   again.server: |
@@ -60,7 +58,7 @@ func testClusterDNS(t *testing.T, s *site) {
 		s.kubectl("-n", "kube-system", "rollout", "restart", "deployment/coredns")
 		s.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s")
 		for name, address := range map[string]string{
-			"printer.ship.test": "10.99.0.77", "engine.test": "10.99.0.78", "node-1": s.nodeIP,
+			"printer.ship.test": "10.99.0.77", "engine.test": s.nodeIP,
 			"podinfo.demo.svc.cluster.local": s.kubectl("-n", "demo", "get", "service", "podinfo", "-o", "jsonpath={.spec.clusterIP}"),
 		} {
 			eventually(t, patience, func() error { return resolves(name, address) })
