@@ -73,6 +73,10 @@ func testServiceLB(t *testing.T, s *site) {
 		if err := s.kubectlContains("client=", "exec", "shell", "--", "timeout", "5", "wget", "-qO-", url(8081)); err != nil {
 			t.Error("from a pod: ", err)
 		}
+		byName := strings.Replace(url(8081), s.nodeIP, "node-1", 1)
+		eventually(t, patience, func() error {
+			return s.kubectlContains("client=", "exec", "shell", "--", "timeout", "5", "wget", "-qO-", byName)
+		})
 	})
 	t.Run("the client's address", func(t *testing.T) {
 		s.apply(loadBalancer("local", 8082, ", externalTrafficPolicy: Local"))
