@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 
 	"airgap/node/config"
@@ -37,6 +38,7 @@ func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func()) 
 	giveUp := context.AfterFunc(ctx, stopStore) // while it is down, Start waits
 	store, err := datastore.Start(storeCtx, datastore.Options{
 		Store: where, Dir: paths.DB(), Socket: filepath.Join(paths.Run(), "kine.sock"), StateFile: paths.DatastoreState(),
+		Metrics: legacyregistry.Registerer(),
 	})
 	giveUp()
 	if err != nil {

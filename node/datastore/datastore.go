@@ -8,16 +8,20 @@ import (
 	"sync"
 	"time"
 
+	"github.com/k3s-io/kine/pkg/metrics"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"airgap/node/config"
 )
 
 // Options say where the data is.
 type Options struct {
 	Store     config.Datastore
-	Dir       string       // absolute folder of the SQLite files
-	Socket    string       // absolute path of the unix socket to serve on
-	StateFile string       // where a [config.DatastoreState] is kept; empty: nowhere
-	Log       *slog.Logger // nil: slog.Default
+	Dir       string                // absolute folder of the SQLite files
+	Socket    string                // absolute path of the unix socket to serve on
+	StateFile string                // where a [config.DatastoreState] is kept; empty: nowhere
+	Log       *slog.Logger          // nil: slog.Default
+	Metrics   prometheus.Registerer // where kine's metrics are shown; nil: nowhere
 }
 
 // Datastore is a running datastore.
@@ -58,6 +62,11 @@ func Start(ctx context.Context, o Options) (*Datastore, error) {
 			d.running.Wait()
 			return nil, ctx.Err()
 		case <-time.After(pause):
+		}
+	}
+	if o.Metrics != nil && o.Store.Kind != config.Etcd {
+		for _, c := range []prometheus.Collector{metrics.SQLTotal, metrics.SQLTime, metrics.CompactTotal, metrics.InsertErrorsTotal} {
+			_ = o.Metrics.Register(c) // fails if it is registered already
 		}
 	}
 	if o.StateFile != "" {

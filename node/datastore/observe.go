@@ -36,11 +36,14 @@ func (o *observed) Create(ctx context.Context, key string, value []byte, lease i
 	began := time.Now()
 	for try := 1; ; try++ {
 		rev, err := o.Backend.Create(ctx, key, value, lease)
-		if err == nil && !o.isThere(ctx, key, rev) {
-			if again(ctx, try) {
-				continue
+		if err == nil {
+			var there bool
+			if there, err = o.isThere(ctx, key, rev); err == nil && !there {
+				if again(ctx, try) {
+					continue
+				}
+				err = o.refused(ctx, key)
 			}
-			err = o.refused(ctx, key)
 		}
 		o.health.write(err, time.Since(began))
 		return rev, err
@@ -48,9 +51,9 @@ func (o *observed) Create(ctx context.Context, key string, value []byte, lease i
 }
 
 // isThere says whether a key was written at a revision.
-func (o *observed) isThere(ctx context.Context, key string, rev int64) bool {
+func (o *observed) isThere(ctx context.Context, key string, rev int64) (bool, error) {
 	_, kv, err := o.Backend.Get(ctx, key, rev, true)
-	return err == nil && kv != nil && kv.ModRevision == rev
+	return kv != nil && kv.ModRevision == rev, err
 }
 
 func (o *observed) Update(ctx context.Context, key string, value []byte, revision, lease int64) (int64, *server.KeyValue, bool, error) {
