@@ -67,7 +67,8 @@ type machine struct {
 	t         testing.TB
 	addresses map[family]netip.Addr
 
-	sctp sync.Map // initiate tags of SCTP packets that arrived
+	link netlink.Link // the bridge's end of its interface
+	sctp sync.Map     // initiate tags of SCTP packets that arrived
 	udp  atomic.Int64
 }
 
@@ -132,6 +133,7 @@ func (f *fabric) attach(addresses map[family]netip.Addr) *machine {
 	}))
 	host, err := netlink.LinkByName(name)
 	must(f.t, err)
+	m.link = host
 	f.t.Cleanup(func() { _ = netlink.LinkDel(host); namespace.Close() })
 	must(f.t, netlink.LinkSetMaster(host, f.bridge))
 	must(f.t, netlink.LinkSetHairpin(host, true))
@@ -160,6 +162,18 @@ func (f *fabric) attach(addresses map[family]netip.Addr) *machine {
 	})
 	m.serve()
 	return m
+}
+
+// detach takes the machine off the bridge, for another at its addresses.
+func (m *machine) detach() { must(m.t, netlink.LinkDel(m.link)) }
+
+// current is the network namespace of this process: the node's.
+func current(t testing.TB) ns.NetNS {
+	t.Helper()
+	n, err := ns.GetNS("/proc/self/ns/net")
+	must(t, err)
+	t.Cleanup(func() { n.Close() })
+	return n
 }
 
 // do calls f inside the machine's namespace: sockets that it opens are the machine's.
