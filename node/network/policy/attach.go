@@ -139,8 +139,7 @@ func (m *model) eachOwned(p *pod, do func(family, netip.Addr)) {
 // useSet makes the chain of a set of policies, for its first pod.
 func (m *model) useSet(d direction, key string) {
 	name := setChain(d, key)
-	if m.isolated[name] == nil {
-		m.isolated[name] = &references{}
+	m.hold(name, func() {
 		var rules []string
 		if key != unseen {
 			for policy := range strings.SplitSeq(key, " ") {
@@ -148,8 +147,7 @@ func (m *model) useSet(d direction, key string) {
 			}
 		}
 		m.rules.defineChain(name, "", append(rules, "goto "+deny)...)
-	}
-	m.isolated[name].count++
+	})
 	if d == ingress {
 		if m.guarded++; m.guarded == 1 {
 			m.rules.guardGroupcast(true)
@@ -158,11 +156,7 @@ func (m *model) useSet(d direction, key string) {
 }
 
 func (m *model) releaseSet(d direction, key string) {
-	name := setChain(d, key)
-	if m.isolated[name].count--; m.isolated[name].count == 0 {
-		delete(m.isolated, name)
-		m.rules.removeChain(name)
-	}
+	m.drop(setChain(d, key), m.rules.removeChain)
 	if d == ingress {
 		if m.guarded--; m.guarded == 0 {
 			m.rules.guardGroupcast(false)

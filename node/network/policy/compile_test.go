@@ -30,6 +30,7 @@ func TestRender(t *testing.T) {
 		spec            string
 		isolates        [2]bool
 		ingress, egress []string
+		ports           []string // of the chain that the first rule for ingress jumps to
 	}{
 		"default deny": {
 			spec: "podSelector: {}", isolates: [2]bool{true, false},
@@ -49,37 +50,42 @@ func TestRender(t *testing.T) {
 			ingress: []string{"accept"},
 		},
 		"ports": {
-			spec:     "{podSelector: {}, ingress: [{ports: [{port: 80}, {port: 95, endPort: 99}, {port: 90, endPort: 96}, {protocol: SCTP, port: 7}, {protocol: UDP}]}]}",
+			spec:     "{podSelector: {}, ingress: [{ports: [{port: 80}, {port: 95, endPort: 99}, {port: 90, endPort: 96}, {protocol: SCTP, port: 7}, {protocol: UDP}, {port: 53, protocol: UDP}]}]}",
 			isolates: [2]bool{true, false},
-			ingress: []string{
-				"meta l4proto { udp } accept",
+			ingress:  []string{"jump PORTS"},
+			ports: []string{
+				"meta l4proto udp accept",
 				"ct direction original meta l4proto . th dport { sctp . 7, tcp . 80, tcp . 90-99 } accept",
 				"ct direction reply meta l4proto . th sport { sctp . 7, tcp . 80, tcp . 90-99 } accept",
 			},
 		},
 		"blocks": {
 			spec: `{podSelector: {}, policyTypes: [Egress], egress: [{to: [
-			  {ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.0.0.0/32]}}, {ipBlock: {cidr: 10.1.2.0/24}}, {ipBlock: {cidr: "fd00::/126", except: ["fd00::1/128"]}}]}]}`,
+			  {ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.0.0.0/32]}}, {ipBlock: {cidr: 10.1.2.0/24}}, {ipBlock: {cidr: "fd00::/126", except: ["fd00::/127"]}}]}]}`,
 			isolates: [2]bool{false, true},
 			egress: []string{
-				"ct reply ip saddr { 10.0.0.1-10.0.255.255, 10.1.2.0-10.1.2.255, 10.2.0.0-10.255.255.255 } accept",
-				"ct reply ip6 saddr { fd00::, fd00::2-fd00::3 } accept",
+				"ct reply ip saddr @BLOCKS accept", // 10.0.0.1-10.0.255.255, 10.1.2.0-10.1.2.255, 10.2.0.0-10.255.255.255
+				"ct reply ip6 saddr fd00::2-fd00::3 accept",
 			},
 		},
 		"everywhere": {
 			spec:     `{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 53, protocol: UDP}]}]}`,
 			isolates: [2]bool{true, false},
-			ingress: []string{
-				"meta nfproto ipv4 ct direction original meta l4proto . th dport { udp . 53 } accept",
-				"meta nfproto ipv4 ct direction reply meta l4proto . th sport { udp . 53 } accept",
+			ingress:  []string{"meta nfproto ipv4 jump PORTS"},
+			ports: []string{
+				"ct direction original udp dport 53 accept",
+				"ct direction reply udp sport 53 accept",
 			},
 		},
-		"a named port matches within a family": {
-			spec:     `{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: "::/0"}}], ports: [{port: web}]}]}`,
+		"a named port": {
+			spec:     `{podSelector: {}, ingress: [{ports: [{port: web}]}]}`,
 			isolates: [2]bool{true, false},
-			ingress: []string{
-				"meta nfproto ipv6 ct direction original ip6 daddr . meta l4proto . th dport @" + portSetName(namedPort{"tcp", "web"}, ip6) + " accept",
-				"meta nfproto ipv6 ct direction reply ip6 saddr . meta l4proto . th sport @" + portSetName(namedPort{"tcp", "web"}, ip6) + " accept",
+			ingress:  []string{"jump PORTS"},
+			ports: []string{
+				"ct direction original ip daddr . meta l4proto . th dport @" + portSetName(namedPort{"tcp", "web"}, ip4) + " accept",
+				"ct direction reply ip saddr . meta l4proto . th sport @" + portSetName(namedPort{"tcp", "web"}, ip4) + " accept",
+				"ct direction original ip6 daddr . meta l4proto . th dport @" + portSetName(namedPort{"tcp", "web"}, ip6) + " accept",
+				"ct direction reply ip6 saddr . meta l4proto . th sport @" + portSetName(namedPort{"tcp", "web"}, ip6) + " accept",
 			},
 		},
 	} {
@@ -92,8 +98,20 @@ func TestRender(t *testing.T) {
 				t.Errorf("problems: %q", p.problems)
 			}
 			for d, want := range map[direction][]string{ingress: test.ingress, egress: test.egress} {
-				if got := p.render(d, []family{ip4, ip6}); !slices.Equal(got, want) {
+				got := p.render(d, bothFamilies)
+				if len(p.rules[d]) > 0 {
+					r := p.rules[d][0]
+					for i := range got {
+						got[i] = strings.NewReplacer(r.portsName(), "PORTS", r.blocksName(ip4), "BLOCKS").Replace(got[i])
+					}
+				}
+				if !slices.Equal(got, want) {
 					t.Errorf("%s:\n%s\nwant\n%s", d, strings.Join(got, "\n"), strings.Join(want, "\n"))
+				}
+			}
+			if test.ports != nil {
+				if got := p.rules[ingress][0].renderPorts(bothFamilies); !slices.Equal(got, test.ports) {
+					t.Errorf("ports:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(test.ports, "\n"))
 				}
 			}
 		})
@@ -116,7 +134,11 @@ func TestNonsenseIsToldAndAllowsNothing(t *testing.T) {
 			if len(p.problems) != 1 || !strings.Contains(p.problems[0], test.problem) || !strings.Contains(p.problems[0], "ingress[0]") {
 				t.Errorf("problems are %q, want one that says %q", p.problems, test.problem)
 			}
-			if lines := p.render(ingress, []family{ip4, ip6}); !p.isolates[ingress] || len(lines) != 0 {
+			lines := p.render(ingress, bothFamilies)
+			if r := p.rules[ingress][0]; !r.anyPort { // a jump to a chain
+				lines = r.renderPorts(bothFamilies)
+			}
+			if !p.isolates[ingress] || len(lines) != 0 {
 				t.Errorf("isolates: %v, allows %q", p.isolates[ingress], lines)
 			}
 		})

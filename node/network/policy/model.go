@@ -26,20 +26,11 @@ type model struct {
 	namespaces map[string]labels.Set
 	policies   map[string]map[string]*policy
 
-	peers    map[string]*peers // by selector key
-	ports    map[namedPort]*references
-	isolated map[string]*references // chains of a set of policies, by name
-	guarded  int                    // how many pods are isolated for ingress
-	owners   map[netip.Addr]*pod    // of this node: whom an address leads to
-}
-
-// references counts the users of something that is in the table while it has any.
-type references struct{ count int }
-
-// peers is the set of addresses of the pods that a selector selects.
-type peers struct {
-	references
-	selector selector
+	peers   map[string]*peers // by selector key
+	ports   map[namedPort]*references
+	shared  map[string]*references // chains and sets that depend on no pod, by name
+	guarded int                    // how many pods are isolated for ingress
+	owners  map[netip.Addr]*pod    // of this node: whom an address leads to
 }
 
 func newModel(node string, families []family) *model {
@@ -47,7 +38,7 @@ func newModel(node string, families []family) *model {
 		node: node, families: families, rules: newRuleset(),
 		objects: map[string]map[string]*corev1.Pod{}, sandboxes: map[string]map[string]*admission.Sandbox{}, pods: map[string]map[string]*pod{},
 		namespaces: map[string]labels.Set{}, policies: map[string]map[string]*policy{},
-		peers: map[string]*peers{}, ports: map[namedPort]*references{}, isolated: map[string]*references{},
+		peers: map[string]*peers{}, ports: map[namedPort]*references{}, shared: map[string]*references{},
 		owners: map[netip.Addr]*pod{},
 	}
 	m.rules.defineBase(families)
@@ -201,70 +192,6 @@ func (m *model) setPolicy(namespace, name string, object *networkingv1.NetworkPo
 const maxCommentBytes = 127
 
 func comment(text string) string { return text[:min(len(text), maxCommentBytes)] }
-
-// use makes the sets that the policy's rules look into.
-func (m *model) use(p *policy) {
-	for _, d := range directions {
-		for _, r := range p.rules[d] {
-			for _, s := range r.selectors {
-				key := s.key()
-				if m.peers[key] == nil {
-					m.peers[key] = &peers{selector: s}
-					for _, f := range m.families {
-						m.rules.defineSet(peerSetName(key, f), f.addressType(), false)
-					}
-					m.eachPod(func(p *pod) {
-						if !p.unknown && s.matches(p, m.namespaces[p.namespace]) {
-							m.eachAddress(p, func(f family, a netip.Addr) { m.rules.add(peerSetName(key, f), a.String()) })
-						}
-					})
-				}
-				m.peers[key].count++
-			}
-			for _, n := range r.named {
-				if m.ports[n] == nil {
-					m.ports[n] = &references{}
-					for _, f := range m.families {
-						m.rules.defineSet(portSetName(n, f), f.addressType()+" . inet_proto . inet_service", false)
-					}
-					m.eachPod(func(p *pod) {
-						for _, port := range p.ports {
-							if port.namedPort == n {
-								m.eachAddress(p, func(f family, a netip.Addr) { m.rules.add(portSetName(n, f), port.element(a)) })
-							}
-						}
-					})
-				}
-				m.ports[n].count++
-			}
-		}
-	}
-}
-
-// release removes the sets that no policy's rules look into any more.
-func (m *model) release(p *policy) {
-	for _, d := range directions {
-		for _, r := range p.rules[d] {
-			for _, s := range r.selectors {
-				key := s.key()
-				if m.peers[key].count--; m.peers[key].count == 0 {
-					delete(m.peers, key)
-					for _, f := range m.families {
-						m.rules.removeSet(peerSetName(key, f))
-					}
-				}
-			}
-			for _, n := range r.named {
-				if m.ports[n].count--; m.ports[n].count == 0 {
-					delete(m.ports, n)
-					for _, f := range m.families {
-						m.rules.removeSet(portSetName(n, f))
-					}
-				}
-			}
-		}
-	}
-}
 
 // undefined returns the named ports that the policy allows into pods, none of which, here, has a
 // port of that name. Without a pod of the policy's here it returns nil.

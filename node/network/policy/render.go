@@ -31,89 +31,85 @@ func portSetName(n namedPort, f family) string {
 func initiator(f family) string { return "ct original " + f.header() + " saddr" }
 func responder(f family) string { return "ct reply " + f.header() + " saddr" }
 
-// condition is a part of a rule's text; only is the family it holds for, if for one.
-type condition struct {
-	text string
-	only *family
-}
-
-// render returns the nftables rules that accept what the policy allows in one direction.
+// render returns the nftables rules that accept what the policy allows in one direction. They are one per peer: that a
+// rule's ports match is asked in a chain of its own, which all rules with the same ports share.
 func (p *policy) render(d direction, families []family) []string {
 	var lines []string
 	for _, r := range p.rules[d] {
-		for _, peer := range r.peerConditions(d, families) {
-			for _, port := range r.portConditions(families) {
-				if peer.only != nil && port.only != nil && *peer.only != *port.only {
-					continue
-				}
-				lines = append(lines, strings.Join(slices.DeleteFunc([]string{peer.text, port.text, "accept"},
-					func(s string) bool { return s == "" }), " "))
+		verdict := "accept"
+		if !r.anyPort {
+			verdict = "jump " + r.portsName()
+		}
+		if r.anyPeer {
+			lines = append(lines, verdict)
+			continue
+		}
+		for _, f := range families {
+			remote := initiator(f)
+			if d == egress {
+				remote = responder(f)
+			}
+			for _, s := range r.selectors {
+				lines = append(lines, fmt.Sprintf("%s @%s %s", remote, peerSetName(s.key(), f), verdict))
+			}
+			switch blocks := r.blocks[f]; {
+			case len(blocks) == 0:
+			case whole(f, blocks):
+				lines = append(lines, fmt.Sprintf("meta nfproto %s %s", f.nfproto(), verdict))
+			case len(blocks) == 1:
+				lines = append(lines, fmt.Sprintf("%s %s %s", remote, blocks[0], verdict))
+			default:
+				lines = append(lines, fmt.Sprintf("%s @%s %s", remote, r.blocksName(f), verdict))
 			}
 		}
 	}
 	return lines
 }
 
-func (r rule) peerConditions(d direction, families []family) []condition {
-	if r.anyPeer {
-		return []condition{{}}
-	}
-	var list []condition
-	for _, f := range families {
-		remote := initiator(f)
-		if d == egress {
-			remote = responder(f)
-		}
-		for _, s := range r.selectors {
-			list = append(list, condition{fmt.Sprintf("%s @%s", remote, peerSetName(s.key(), f)), &f})
-		}
-		switch blocks := r.blocks[f]; {
-		case len(blocks) == 0:
-		case whole(f, blocks):
-			list = append(list, condition{"meta nfproto " + f.nfproto(), &f})
-		default:
-			list = append(list, condition{fmt.Sprintf("%s { %s }", remote, join(blocks)), &f})
-		}
-	}
-	return list
+// blocksName is that of the set of a rule's addresses, if it has more than one range of them.
+func (r rule) blocksName(f family) string {
+	return "blocks-" + digest(fmt.Sprint(r.blocks[f])) + "-" + f.String()
 }
 
-// portConditions match the connection's destination port, which a packet of the opening direction has as its
-// destination and a reply as its source: at the hooks used here packets carry the real ends' ports.
-func (r rule) portConditions(families []family) []condition {
-	if r.anyPort {
-		return []condition{{}}
-	}
-	var list []condition
-	var protocols, elements []string
+// portsName is that of the chain of a rule's ports.
+func (r rule) portsName() string { return "ports-" + digest(fmt.Sprint(mergePorts(r.ports), r.named)) }
+
+// renderPorts returns the rules of the chain portsName. The destination port of a connection is that of a packet in
+// the direction that opened it, and the source port of a reply: at the hooks used here packets carry the real
+// ends' ports. Sets without a name are few, since the chains are shared: the kernel looks through all it has for each.
+func (r rule) renderPorts(families []family) []string {
+	var lines, elements []string
+	single := ""
 	for _, p := range mergePorts(r.ports) {
 		switch {
 		case p.allPorts():
-			protocols = append(protocols, p.protocol)
+			lines = append(lines, "meta l4proto "+p.protocol+" accept")
 		case p.first == p.last:
+			single = fmt.Sprintf("%s PORT %d", p.protocol, p.first)
 			elements = append(elements, fmt.Sprintf("%s . %d", p.protocol, p.first))
 		default:
+			single = fmt.Sprintf("%s PORT %d-%d", p.protocol, p.first, p.last)
 			elements = append(elements, fmt.Sprintf("%s . %d-%d", p.protocol, p.first, p.last))
 		}
 	}
-	if len(protocols) > 0 {
-		list = append(list, condition{"meta l4proto { " + strings.Join(protocols, ", ") + " }", nil})
+	match := "meta l4proto . th PORT { " + strings.Join(elements, ", ") + " }"
+	if len(elements) == 1 {
+		match = single
 	}
 	if len(elements) > 0 {
-		set := strings.Join(elements, ", ")
-		list = append(list,
-			condition{"ct direction original meta l4proto . th dport { " + set + " }", nil},
-			condition{"ct direction reply meta l4proto . th sport { " + set + " }", nil})
+		lines = append(lines,
+			"ct direction original "+strings.Replace(match, "PORT", "dport", 1)+" accept",
+			"ct direction reply "+strings.Replace(match, "PORT", "sport", 1)+" accept")
 	}
 	for _, n := range r.named {
 		for _, f := range families {
 			set, header := portSetName(n, f), f.header()
-			list = append(list,
-				condition{fmt.Sprintf("ct direction original %s daddr . meta l4proto . th dport @%s", header, set), &f},
-				condition{fmt.Sprintf("ct direction reply %s saddr . meta l4proto . th sport @%s", header, set), &f})
+			lines = append(lines,
+				fmt.Sprintf("ct direction original %s daddr . meta l4proto . th dport @%s accept", header, set),
+				fmt.Sprintf("ct direction reply %s saddr . meta l4proto . th sport @%s accept", header, set))
 		}
 	}
-	return list
+	return lines
 }
 
 // mergePorts returns the same ports in ascending ranges that neither overlap, which a set of the kernel
@@ -131,12 +127,4 @@ func mergePorts(ports []portRange) []portRange {
 		merged = append(merged, p)
 	}
 	return merged
-}
-
-func join(ranges []addressRange) string {
-	texts := make([]string, len(ranges))
-	for i, r := range ranges {
-		texts[i] = r.String()
-	}
-	return strings.Join(texts, ", ")
 }

@@ -30,9 +30,10 @@ type chain struct {
 
 // set is a set, or a map of verdicts.
 type set struct {
-	keyType  string
-	verdicts bool
-	elements map[string]element
+	keyType   string
+	verdicts  bool
+	intervals bool // elements are ranges
+	elements  map[string]element
 
 	installed bool
 	gone      bool
@@ -75,15 +76,16 @@ func (r *ruleset) removeChain(name string) {
 	r.changedChains[name] = struct{}{}
 }
 
-// defineSet makes an empty set, or a map from keys to verdicts.
-func (r *ruleset) defineSet(name, keyType string, verdicts bool) {
+// defineSet makes an empty set.
+func (r *ruleset) defineSet(name, keyType string) *set {
 	s := r.sets[name]
 	if s == nil {
 		s = &set{elements: map[string]element{}, before: map[string]string{}}
 		r.sets[name] = s
 	}
-	s.keyType, s.verdicts, s.gone = keyType, verdicts, false
+	s.keyType, s.gone = keyType, false
 	r.changedSets[name] = struct{}{}
+	return s
 }
 
 func (r *ruleset) removeSet(name string) {
@@ -266,7 +268,11 @@ func (s *set) definition(name string) knftables.Object {
 	if s.verdicts {
 		return &knftables.Map{Name: name, Type: s.keyType + " : verdict"}
 	}
-	return &knftables.Set{Name: name, Type: s.keyType}
+	object := &knftables.Set{Name: name, Type: s.keyType}
+	if s.intervals {
+		object.Flags = []knftables.SetFlag{knftables.IntervalFlag}
+	}
+	return object
 }
 
 func (s *set) create(tx *knftables.Transaction, name string) { tx.Add(s.definition(name)) }

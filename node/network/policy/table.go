@@ -29,9 +29,9 @@ func selfName(f family) string             { return "self-" + f.String() }
 func (r *ruleset) defineBase(families []family) {
 	for _, f := range families {
 		for _, d := range directions {
-			r.defineSet(mapName(d, f), f.addressType(), true)
+			r.defineSet(mapName(d, f), f.addressType()).verdicts = true
 		}
-		r.defineSet(selfName(f), f.addressType()+" . "+f.addressType(), false)
+		r.defineSet(selfName(f), f.addressType()+" . "+f.addressType())
 	}
 	r.defineChain(forwardEgress, "", "jump "+fromPod).hook = knftables.ForwardHook
 	r.defineChain(inputEgress, "", "jump "+fromPod).hook = knftables.InputHook

@@ -1,0 +1,215 @@
+package policy
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/knftables"
+)
+
+// The cluster that is measured: pods, all of them this node's, in namespaces of 25; policies, so that five select
+// each pod, each with two peers and two ports.
+const (
+	benchPods       = 250
+	benchNamespaces = 10
+	benchPolicies   = 1000
+)
+
+// large is a model of that cluster, in the kernel.
+type large struct {
+	*model
+	tables knftables.Interface
+}
+
+func benchNamespace(i int) string { return fmt.Sprint("ns-", i%benchNamespaces) }
+
+func benchApp(i int) map[string]string { return map[string]string{"app": fmt.Sprint("app-", i)} }
+
+func (l *large) addPod(i int) {
+	namespace, name := benchNamespace(i), fmt.Sprint("pod-", i)
+	l.setPod(namespace, name, newPod(namespace, name, thisNode, benchApp(i/benchNamespaces%20), 8080,
+		netip.AddrFrom4([4]byte{10, 42, byte(1 + i/250), byte(2 + i%250)}).String(), fmt.Sprintf("fd42::1:%x", 2+i)))
+}
+
+// policyOf makes one of the cluster's policies; ports differ between variants.
+func policyOf(b *testing.B, i, variant int) *networkingv1.NetworkPolicy {
+	return parsePolicy(b, benchNamespace(i), fmt.Sprint("policy-", i), fmt.Sprintf(`{podSelector: {matchLabels: {app: app-%d}}, ingress: [{
+		from: [{podSelector: {matchLabels: {app: app-%d}}}, {namespaceSelector: {matchLabels: {n: "%d"}}, podSelector: {matchLabels: {app: app-%d}}}],
+		ports: [{port: %d}, {port: http}]}]}`, i/benchNamespaces%20, (i/benchNamespaces+1)%20, (i+3)%benchNamespaces, i/benchNamespaces%7, 8080+variant))
+}
+
+func loadLarge(b *testing.B, tables knftables.Interface, policies []*networkingv1.NetworkPolicy) *large {
+	l := &large{newModel(thisNode, bothFamilies), tables}
+	for i := range benchNamespaces {
+		l.setNamespace(benchNamespace(i), labels.Set{"n": fmt.Sprint(i)})
+	}
+	for i := range benchPods {
+		l.addPod(i)
+	}
+	for _, p := range policies {
+		l.setPolicy(p.Namespace, p.Name, p)
+	}
+	return l
+}
+
+// commit gives the kernel what changed and returns the number of operations.
+func (l *large) commit(b *testing.B, fill func(*knftables.Transaction)) int {
+	tx := l.tables.NewTransaction()
+	fill(tx)
+	if err := l.tables.Run(b.Context(), tx); err != nil {
+		b.Fatal(err)
+	}
+	l.rules.committed()
+	return tx.NumOperations()
+}
+
+func BenchmarkLarge(b *testing.B) {
+	newFabric(b)
+	tables, err := knftables.New(knftables.InetFamily, "airgap-policy")
+	must(b, err)
+	b.Cleanup(func() { nft(b, "delete table inet airgap-policy") })
+	var policies []*networkingv1.NetworkPolicy
+	for i := range benchPolicies {
+		policies = append(policies, policyOf(b, i, 0))
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	l := loadLarge(b, tables, policies)
+	l.commit(b, l.rules.replacement)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+
+	b.Run("Load", func(b *testing.B) {
+		operations := 0
+		var computing time.Duration
+		for b.Loop() {
+			start := time.Now()
+			fresh := loadLarge(b, tables, policies)
+			computing += time.Since(start)
+			operations = fresh.commit(b, fresh.rules.replacement)
+		}
+		b.ReportMetric(float64(operations), "operations")
+		b.ReportMetric(computing.Seconds()*1000/float64(b.N), "ms-computing")
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "MB-heap")
+	})
+	b.Run("Pod", func(b *testing.B) { // comes and goes
+		operations := 0
+		for b.Loop() {
+			l.addPod(benchPods)
+			operations = l.commit(b, l.rules.changes)
+			l.setPod(benchNamespace(benchPods), fmt.Sprint("pod-", benchPods), nil)
+			l.commit(b, l.rules.changes)
+		}
+		b.ReportMetric(float64(operations), "operations")
+		b.ReportMetric(b.Elapsed().Seconds()*1000/float64(2*b.N), "ms/change")
+	})
+	b.Run("Policy", func(b *testing.B) {
+		variants := [2]*networkingv1.NetworkPolicy{policyOf(b, 5, 0), policyOf(b, 5, 1)}
+		operations, i := 0, 0
+		for b.Loop() {
+			i++
+			p := variants[i%2]
+			l.setPolicy(p.Namespace, p.Name, p)
+			operations = l.commit(b, l.rules.changes)
+		}
+		b.ReportMetric(float64(operations), "operations")
+		b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N), "ms/change")
+	})
+	runtime.KeepAlive(l)
+}
+
+// What policies cost each packet, between two pods of one node: without a table; with the large cluster's but for pods that
+// no policy selects; and for a pod that five policies isolate, the last of which allows the connection.
+func BenchmarkPackets(b *testing.B) {
+	f := newFabric(b)
+	tables, err := knftables.New(knftables.InetFamily, "airgap-policy")
+	must(b, err)
+	server, client := f.attach(numbered(0)), f.attach(numbered(1))
+	measure := func(name string) {
+		b.Run(name+"/RoundTrip", func(b *testing.B) { roundTrips(b, server, client) })
+		b.Run(name+"/Stream", func(b *testing.B) { throughput(b, server, client) })
+	}
+	measure("Unpoliced")
+
+	b.Cleanup(func() { nft(b, "delete table inet airgap-policy") })
+	var policies []*networkingv1.NetworkPolicy
+	for i := range benchPolicies {
+		policies = append(policies, policyOf(b, i, 0))
+	}
+	l := loadLarge(b, tables, policies)
+	l.setPod("a", "server", newPod("a", "server", thisNode, app("server"), 8080, podAddress(0, ip4).String(), podAddress(0, ip6).String()))
+	l.setPod("a", "client", newPod("a", "client", thisNode, app("client"), 8080, podAddress(1, ip4).String(), podAddress(1, ip6).String()))
+	l.commit(b, l.rules.replacement)
+	measure("Beside")
+
+	for i := range 5 {
+		// Named so that the one that allows is asked last: chains come in the order of their names' digests.
+		peer := "nobody"
+		name := fmt.Sprint("p", i)
+		if chainOrder("a", i, 5) == 4 {
+			peer = "client"
+		}
+		l.setPolicy("a", name, parsePolicy(b, "a", name, fmt.Sprintf(`{podSelector: {matchLabels: {app: server}}, ingress: [{
+			from: [{podSelector: {matchLabels: {app: %s}}}, {ipBlock: {cidr: 192.0.2.0/24, except: [192.0.2.7/32]}}], ports: [{port: 8080}, {port: 8080, protocol: UDP}]}]}`, peer)))
+	}
+	l.commit(b, l.rules.changes)
+	measure("Isolated")
+}
+
+// chainOrder is the place of policy p<i> among p0 to p<n-1> in the chain of their set.
+func chainOrder(namespace string, i, n int) (place int) {
+	own := parsePolicyName(namespace, fmt.Sprint("p", i))
+	for other := range n {
+		if parsePolicyName(namespace, fmt.Sprint("p", other)) < own {
+			place++
+		}
+	}
+	return place
+}
+
+func roundTrips(b *testing.B, server, client *machine) {
+	var conn net.Conn
+	client.do(func() (err error) {
+		conn, err = net.Dial("udp", netip.AddrPortFrom(server.addresses[ip4], 8080).String())
+		return err
+	})
+	defer conn.Close()
+	for b.Loop() {
+		if !answers(conn) {
+			b.Fatal("no answer")
+		}
+	}
+}
+
+// throughput sends through one TCP connection to the echo, which sends it back.
+func throughput(b *testing.B, server, client *machine) {
+	var conn net.Conn
+	client.do(func() (err error) {
+		conn, err = net.Dial("tcp", netip.AddrPortFrom(server.addresses[ip4], 8080).String())
+		return err
+	})
+	defer conn.Close()
+	const size = 1 << 20
+	b.SetBytes(2 * size)
+	chunk := make([]byte, size)
+	go func() {
+		for {
+			if _, err := conn.Write(chunk); err != nil {
+				return
+			}
+		}
+	}()
+	for b.Loop() {
+		if _, err := io.CopyN(io.Discard, conn, size); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
