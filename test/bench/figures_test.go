@@ -84,6 +84,18 @@ func TestReadImports(t *testing.T) {
 	}
 }
 
+func TestReadBenchmarks(t *testing.T) {
+	all := readBenchmarks(`goos: linux
+BenchmarkLarge/Pod-2   45   34077752 ns/op   17.04 ms/change   8.000 operations
+BenchmarkLarge/Pod-2   44   34077753 ns/op   18.50 ms/change   8.000 operations
+PASS
+ok  	airgap/node/network/policy	12.966s`)
+	pod := all["Large/Pod"]
+	if len(all) != 1 || !slices.Equal(pod["ms/change"], series{17.04, 18.5}) || len(pod["ns/op"]) != 2 || len(pod["operations"]) != 2 {
+		t.Errorf("%v", all)
+	}
+}
+
 func TestStepLine(t *testing.T) {
 	for _, test := range []struct{ line, want string }{
 		{"[ 3/12] import: 4 images, 126 MB (0.2 s)", "import"},

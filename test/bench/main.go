@@ -42,6 +42,7 @@ var topics = []topic{
 	{"install", "Install", benchInstall},
 	{"idle", "A node at rest", benchIdle},
 	{"restart", "Restart of the service", benchRestart},
+	{"policy", "Network policies", benchPolicy},
 }
 
 // bench is one run of this program.

@@ -26,8 +26,10 @@
 //	chain from-pod         ct original saddr vmap @egress-ip4    one element per isolated pod address
 //	chain forward-ingress  hook forward   ct reply saddr vmap @ingress-ip4
 //	chain ingress-set-H    jump ingress-P; jump ingress-Q; goto deny     one per set of policies that select some pod
-//	chain ingress-P        the rules of one policy: … accept             one per policy and direction
-//	set   pods-H-ip4       addresses of the pods that a peer's selectors match; shared by all policies
+//	chain ingress-P        one policy: ct original saddr @pods-H-ip4 jump ports-H, …; one per policy and direction
+//	chain ports-H          a rule's ports: … accept                      shared by all rules with the same
+//	set   pods-H-ip4       addresses of the pods that a peer's selectors match; shared likewise
+//	set   blocks-H-ip4     addresses of a rule's ipBlocks without their exceptions
 //	set   port-H-ip4       address . protocol . port of all pods that have a named port
 //	chain deny             accept a pod's traffic with itself, count and drop the rest
 //
