@@ -51,10 +51,14 @@ func init() {
 	}
 	for _, c := range clients {
 		register(func(*env) *cobra.Command {
-			return &cobra.Command{
+			cmd := &cobra.Command{
 				Use: c.name, Short: c.short, DisableFlagParsing: true, Hidden: c.name == "containerd",
 				RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd.Context(), args) },
 			}
+			if c.name == "kubectl" || c.name == "helm" {
+				cmd.ValidArgsFunction = completeClient(c.name)
+			}
+			return cmd
 		})
 	}
 }
@@ -108,24 +112,6 @@ func useKubeconfig() {
 			os.Stderr.WriteString("airgap: " + file + " is readable by root alone: use sudo, or set KUBECONFIG\n")
 		}
 	}
-}
-
-// nodeDataDir is the data folder of the node that the clients are about: the one given by
-// the environment, or the one this executable was installed under, or the default.
-func nodeDataDir() string {
-	if dir := os.Getenv("AIRGAP_DATA_DIR"); dir != "" {
-		return dir
-	}
-	if self, err := os.Executable(); err == nil {
-		// <data folder>/data/<digest>/bin/airgap
-		if versions := filepath.Dir(filepath.Dir(filepath.Dir(self))); filepath.Base(versions) == "data" {
-			dir := filepath.Dir(versions)
-			if _, err := os.Lstat(config.PathsOf(dir).Current()); err == nil {
-				return dir
-			}
-		}
-	}
-	return config.DefaultDataDir
 }
 
 // findClient returns the client that the executable's own name or its first argument asks for.

@@ -12,6 +12,9 @@ func newCompletionCommand(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish",
 		Short: "Print the completions for a shell",
+		Long: `completion prints what makes a shell complete airgap's verbs, flags and values, and through it
+those of airgap kubectl, airgap helm and airgap crictl, with the names of this cluster's objects.
+The clients under names of their own (kubectl, helm, crictl) each have a completion verb.`,
 		Example: `  source <(airgap completion bash)
   airgap completion fish > ~/.config/fish/completions/airgap.fish`,
 		Args:      cobra.ExactArgs(1),

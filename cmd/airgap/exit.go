@@ -10,6 +10,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/source"
+	"airgap/internal/crictl"
 	"airgap/signing"
 )
 
@@ -61,7 +62,10 @@ func exitCode(ctx context.Context, err error) int {
 	var usage *usageError
 	var spec *source.Error
 	var preflight *preflightError
+	var command crictl.ExitStatus
 	switch {
+	case errors.As(err, &command):
+		return command.ExitStatus() // a client's: what it ran has the say
 	case err == nil:
 		return exitDone
 	case ctx.Err() != nil:

@@ -57,6 +57,9 @@ func (e *env) run(ctx context.Context, argv []string) error {
 		}
 	}
 	root := newRoot(e)
+	if isCrictl(argv) {
+		root = newCrictlRoot(e)
+	}
 	root.SetArgs(argv[1:])
 	err := root.ExecuteContext(ctx)
 	if err != nil && !e.started {
@@ -105,7 +108,7 @@ func noVerb(cmd *cobra.Command, args []string) error {
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		return fmt.Errorf("no verb %q; did you mean %s?", args[0], strings.Join(near, ", "))
 	}
-	return fmt.Errorf("no verb %q; `airgap --help` lists them", args[0])
+	return fmt.Errorf("no verb %q; `%s --help` lists them", args[0], cmd.CommandPath())
 }
 
 // markStart makes every command note that its flags and arguments were in order.

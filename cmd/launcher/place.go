@@ -52,7 +52,7 @@ func cacheDir(getenv func(string) string) string {
 }
 
 // clients are the commands whose arguments are not airgap's: -d means other things there.
-var clients = map[string]bool{"kubectl": true, "ctr": true, "helm": true}
+var clients = map[string]bool{"kubectl": true, "ctr": true, "helm": true, "crictl": true}
 
 // dataDir finds the data folder on the command line, as airgap itself will: --data-dir X,
 // --data-dir=X, -d X, -d=X, before any "--".

@@ -58,6 +58,8 @@ func TestNode(t *testing.T) {
 	t.Run("service load balancer", func(t *testing.T) { testServiceLB(t, s) })
 	t.Run("cluster DNS", func(t *testing.T) { testClusterDNS(t, s) })
 	t.Run("network policies", func(t *testing.T) { testNetworkPolicy(t, s) })
+	t.Run("images", func(t *testing.T) { testImages(t, s) })
+	t.Run("crictl", func(t *testing.T) { testCrictl(t, s) })
 	t.Run("a killed process is started again", func(t *testing.T) { testKilledProcesses(t, s) })
 	t.Run("pods outlive a restart of the service", func(t *testing.T) { testRestart(t, s) })
 	t.Run("everything comes back after a reboot", func(t *testing.T) { testReboot(t, s) })

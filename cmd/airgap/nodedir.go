@@ -1,0 +1,26 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+
+	"airgap/node/config"
+)
+
+// nodeDataDir is the data folder of the node that the clients are about: the one given by
+// the environment, or the one this executable was installed under, or the default.
+func nodeDataDir() string {
+	if dir := os.Getenv("AIRGAP_DATA_DIR"); dir != "" {
+		return dir
+	}
+	if self, err := os.Executable(); err == nil {
+		// <data folder>/data/<digest>/bin/airgap
+		if versions := filepath.Dir(filepath.Dir(filepath.Dir(self))); filepath.Base(versions) == "data" {
+			dir := filepath.Dir(versions)
+			if _, err := os.Lstat(config.PathsOf(dir).Current()); err == nil {
+				return dir
+			}
+		}
+	}
+	return config.DefaultDataDir
+}
