@@ -38,6 +38,8 @@ func addAgentFlags(fs *pflag.FlagSet, a *config.Agent) {
 	fs.StringVar(&a.SystemDefaultRegistry, "system-default-registry", a.SystemDefaultRegistry, "`host` to pull system images from that no bundle brought")
 	fs.BoolVar(&a.DisableDefaultRegistryEndpoint, "disable-default-registry-endpoint", a.DisableDefaultRegistryEndpoint, "ask the mirrors of a registry and never the registry itself")
 	fs.BoolVar(new(bool), "embedded-registry", true, "the image mirror, which every node runs; accepted for K3s' sake")
+	fs.BoolVar(&a.ProtectKernelDefaults, "protect-kernel-defaults", a.ProtectKernelDefaults, "refuse to start where the kernel's settings are not what the node needs, rather than set them")
+	fs.StringSliceVar(&a.Profiles, "profile", a.Profiles, "`names` of sets of settings: cis (hardening), edge (small machines)")
 	fs.BoolVar(&a.Debug, "debug", a.Debug, "log more")
 }
 
@@ -55,6 +57,11 @@ func addServerFlags(fs *pflag.FlagSet, s *config.Server) {
 	fs.StringVar(&s.NodePorts, "service-node-port-range", s.NodePorts, "`ports` for services of type NodePort")
 	fs.BoolVar(&s.DisableNetworkPolicy, "disable-network-policy", s.DisableNetworkPolicy, "do not enforce NetworkPolicies")
 	addDatastoreFlags(fs, s)
+	fs.StringVarP(&s.Token, "token", "t", s.Token, "`secret` that other machines join with (in AIRGAP_TOKEN or --token-file nobody sees it in the list of processes)")
+	fs.StringVar(&s.TokenFile, "token-file", s.TokenFile, "`file` with that secret")
+	fs.StringVar(&s.AgentToken, "agent-token", s.AgentToken, "`secret` that agents alone join with (AIRGAP_AGENT_TOKEN)")
+	fs.StringVar(&s.AgentTokenFile, "agent-token-file", s.AgentTokenFile, "`file` with that secret")
+	fs.BoolVar(&s.SecretsEncryption, "secrets-encryption", s.SecretsEncryption, "encrypt secrets in a new datastore; later see `airgap secrets-encrypt`")
 	fs.StringVarP(&s.Kubeconfig, "write-kubeconfig", "o", s.Kubeconfig, "`file` for the administrator's kubeconfig (default: /etc/airgap/airgap.yaml)")
 	fs.StringVar(&s.KubeconfigMode, "write-kubeconfig-mode", s.KubeconfigMode, "its octal `mode`")
 	fs.StringArrayVar(&s.Disable, "disable", s.Disable, "leave out this packaged `component` (repeatable)")

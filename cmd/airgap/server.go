@@ -41,7 +41,8 @@ func newServerCommand(e *env) *cobra.Command {
 			if err := e.readServerConfig(cmd.Flags(), cfg, file); err != nil {
 				return &usageError{err}
 			}
-			if err := cfg.Complete(); err != nil {
+			tokensFromEnvironment(cmd.Flags())
+			if err := errors.Join(cfg.Complete(), cfg.ReadTokens()); err != nil {
 				return &usageError{err}
 			}
 			if os.Geteuid() != 0 {
@@ -116,6 +117,23 @@ func nodeOptions() (node.Options, error) {
 		return name == "AIRGAP_EXECUTABLE" || name == "AIRGAP_DATA_DIR" || datastoreVariables[name] != ""
 	})
 	return node.Options{Executable: self, Env: env, Log: os.Stderr}, nil
+}
+
+// tokenVariables are the environment's names for flags whose values must not be seen in the list of processes.
+var tokenVariables = map[string]string{
+	"token": "AIRGAP_TOKEN", "token-file": "AIRGAP_TOKEN_FILE",
+	"agent-token": "AIRGAP_AGENT_TOKEN", "agent-token-file": "AIRGAP_AGENT_TOKEN_FILE",
+}
+
+// tokensFromEnvironment sets the flags of tokens that nothing else has set, and takes them out of the
+// environment, which the pods' shims inherit.
+func tokensFromEnvironment(flags *pflag.FlagSet) {
+	for name, variable := range tokenVariables {
+		if value := os.Getenv(variable); value != "" && !flags.Changed(name) {
+			_ = flags.Set(name, value) // a string: cannot fail
+		}
+		os.Unsetenv(variable)
+	}
 }
 
 func configFile(given, dataDir string) string {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"airgap/node/config"
+	"airgap/node/kernel"
 	"airgap/node/network"
 )
 
@@ -54,7 +55,7 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 	for _, line := range a.limits.notes() {
 		klog.InfoS("restricted host", "adapted", line)
 	}
-	if err := prepareHost(paths); err != nil {
+	if err := prepareHost(paths, cfg.ProtectKernelDefaults); err != nil {
 		return err
 	}
 	if err := createCgroup(paths.CgroupRoot()); err != nil {
@@ -181,9 +182,8 @@ func ignoreCanceled(ctx context.Context, err error) error {
 	return err
 }
 
-// prepareHost makes the agent's folders and sets the kernel's switches that pods'
-// networking needs.
-func prepareHost(paths config.Paths) error {
+// prepareHost makes the agent's folders and sees to the kernel's settings.
+func prepareHost(paths config.Paths, protect bool) error {
 	for _, dir := range []string{paths.Run(), paths.Containerd(), paths.AgentEtc(), paths.Kubelet(), paths.CNIState(), paths.PodManifests()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
@@ -192,23 +192,5 @@ func prepareHost(paths config.Paths) error {
 	if err := os.MkdirAll(paths.PodLogs(), 0o755); err != nil {
 		return err
 	}
-	for name, value := range map[string]string{
-		"net/ipv4/ip_forward":                 "1",
-		"net/ipv6/conf/all/forwarding":        "1",
-		"net/bridge/bridge-nf-call-iptables":  "1", // replies between pods of one bridge must pass the service's NAT
-		"net/bridge/bridge-nf-call-ip6tables": "1",
-	} {
-		file := filepath.Join("/proc/sys", name)
-		current, err := os.ReadFile(file)
-		if err != nil {
-			continue // no IPv6, or br_netfilter not there: preflight reports what is needed
-		}
-		if len(current) > 0 && string(current[:1]) == value {
-			continue
-		}
-		if err := os.WriteFile(file, []byte(value), 0); err != nil {
-			return fmt.Errorf("set %s to %s: %w; the node needs this kernel setting", name, value, err)
-		}
-	}
-	return nil
+	return kernel.Apply(kernel.Root, kernel.Settings, protect)
 }

@@ -26,6 +26,14 @@ import (
 	"airgap/node/config"
 )
 
+const (
+	// streamingIdleTimeout ends an exec, attach or port-forward over which nothing passes.
+	streamingIdleTimeout = time.Hour
+	// podProcesses bounds the processes and threads of one pod: a fork bomb ends there, not
+	// at the node's own limit.
+	podProcesses = 4096
+)
+
 // kubeletConfiguration is the kubelet's own configuration file for this node.
 func (a *agent) kubeletConfiguration() *kubeletv1beta1.KubeletConfiguration {
 	socket := "unix://" + a.paths.ContainerdSocket()
@@ -56,7 +64,12 @@ func (a *agent) kubeletConfiguration() *kubeletv1beta1.KubeletConfiguration {
 		TLSCertFile:        filepath.Join(a.paths.AgentPKI(), "kubelet.crt"),
 		TLSPrivateKeyFile:  filepath.Join(a.paths.AgentPKI(), "kubelet.key"),
 		TLSMinVersion:      "VersionTLS12",
+		TLSCipherSuites:    config.CipherSuites,
 		RotateCertificates: true,
+
+		ProtectKernelDefaults:          a.config.ProtectKernelDefaults,
+		StreamingConnectionIdleTimeout: metav1.Duration{Duration: streamingIdleTimeout},
+		PodPidsLimit:                   ptr.To(int64(podProcesses)),
 
 		CgroupDriver: "cgroupfs",
 		CgroupRoot:   a.paths.CgroupRoot(),

@@ -47,6 +47,9 @@ type Agent struct {
 
 	DisableNetworkPolicy bool // enforce no NetworkPolicies
 
+	ProtectKernelDefaults bool     // refuse to start rather than change the kernel's settings
+	Profiles              []string // sets of settings, see Profile…
+
 	// What an agent must know of its cluster. A server fills it in for its own agent.
 	ServerURL     string // https://host:port
 	ClusterCIDR   string // comma-separated for dual stack
@@ -68,6 +71,10 @@ type Server struct {
 	Kubeconfig     string // where the admin's kubeconfig is written; empty: per DataDir, see Paths
 	KubeconfigMode string // octal, "0600"
 
+	Tokens // what other machines join with; never handed to the agent
+
+	SecretsEncryption bool // of a new datastore; later `airgap secrets-encrypt` changes it
+
 	DatastoreEndpoint string // as ParseDatastore; empty: SQLite under DataDir
 	DatastoreCAFile   string // PEM files for TLS to the datastore
 	DatastoreCertFile string
@@ -88,6 +95,8 @@ func NewServer() *Server {
 		HTTPSListenPort: DefaultHTTPSListenPort,
 		NodePorts:       DefaultNodePorts,
 		KubeconfigMode:  "0600",
+
+		SecretsEncryption: true,
 	}
 }
 
@@ -105,6 +114,17 @@ func NewAgent() *Agent {
 		ServiceCIDR:       DefaultServiceCIDR,
 		ClusterDomain:     DefaultClusterDomain,
 	}
+}
+
+// CipherSuites of every listener, for TLS 1.2: those with forward secrecy and authenticated encryption. TLS 1.3
+// has no others.
+var CipherSuites = []string{
+	"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+	"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+	"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+	"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
 }
 
 // RouteProtocol marks the routes that a node adds to the kernel's table, so that they are

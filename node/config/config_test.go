@@ -26,6 +26,8 @@ func TestCompleteReportsEveryMistake(t *testing.T) {
 		"snapshotter":       {func(s *Server) { s.Snapshotter = "native" }, []string{"snapshotter"}},
 		"system registry":   {func(s *Server) { s.SystemDefaultRegistry = "https://registry.site" }, []string{"system-default-registry"}},
 		"private registry":  {func(s *Server) { s.PrivateRegistry = "registries.yaml" }, []string{"private-registry"}},
+		"profile":           {func(s *Server) { s.Profiles = []string{"cis", "stig"} }, []string{`no profile "stig"`}},
+		"profiles":          {func(s *Server) { s.Profiles = []string{"cis", "edge"} }, nil},
 		"mode":              {func(s *Server) { s.KubeconfigMode = "rw" }, []string{"write-kubeconfig-mode"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -120,6 +120,9 @@ func (a *Agent) complete() error {
 	} else if len(service) > 0 && !service[0].Contains(dns) {
 		add("cluster-dns: %s is not in service-cidr %s", dns, a.ServiceCIDR)
 	}
+	if err := a.completeProfiles(); err != nil {
+		errs = append(errs, err)
+	}
 	for _, arg := range slices.Concat(a.KubeletArgs, a.KubeProxyArgs, a.NodeLabels) {
 		if !strings.Contains(arg, "=") {
 			add("%q: want key=value", arg)

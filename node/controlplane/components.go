@@ -6,9 +6,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apiserver/pkg/server/flagz"
+	reload "k8s.io/apiserver/pkg/server/options/encryptionconfig/controller"
 	"k8s.io/client-go/tools/cache"
 	cliflag "k8s.io/component-base/cli/flag"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
@@ -20,13 +23,10 @@ import (
 
 	"airgap/node/config"
 	"airgap/node/datastore"
+	"airgap/node/encryption"
+	"airgap/node/pki"
+	"airgap/node/policy"
 )
-
-// cipherSuites are those with forward secrecy and authenticated encryption, for TLS 1.2;
-// TLS 1.3 has no others.
-const cipherSuites = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256," +
-	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384," +
-	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"
 
 // components are upstream's, with their flags parsed and nothing started.
 type components struct {
@@ -46,6 +46,8 @@ func newComponents(cfg *config.Server, store *datastore.Datastore) (*components,
 	paths := config.PathsOf(cfg.DataDir)
 	controllerFlags := c.controllers.Flags(controllers.KnownControllers(), controllers.ControllersDisabledByDefault(), controllers.ControllerAliases())
 	c.controllers.ParsedFlags = &controllerFlags
+	shown := flagReader{}
+	c.apiserver.Flagz = shown
 	for _, component := range []struct {
 		name  string
 		flags cliflag.NamedFlagSets
@@ -59,11 +61,30 @@ func newComponents(cfg *config.Server, store *datastore.Datastore) (*components,
 		if err := parse(component.name, component.flags, component.args, component.extra); err != nil {
 			return nil, err
 		}
+		shown[component.name] = flagz.NamedFlagSetsReader{FlagSets: component.flags}
 	}
 	if err := c.apiserver.GenericServerRunOptions.ComponentGlobalsRegistry.Set(); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// flagReader is what the API server shows at /flagz: its own flags, and those of the components that have no
+// port, as <component>.<flag>.
+type flagReader map[string]flagz.Reader
+
+// GetFlagz implements flagz.Reader.
+func (r flagReader) GetFlagz() map[string]string {
+	all := map[string]string{}
+	for component, reader := range r {
+		for name, value := range reader.GetFlagz() {
+			if component != "kube-apiserver" {
+				name = component + "." + name
+			}
+			all[name] = value
+		}
+	}
+	return all
 }
 
 func parse(name string, named cliflag.NamedFlagSets, args, extra []string) error {
@@ -90,46 +111,46 @@ func apiServerArgs(cfg *config.Server, paths config.Paths, store *datastore.Data
 		"--etcd-cafile=" + store.CAFile,
 		"--etcd-certfile=" + store.CertFile,
 		"--etcd-keyfile=" + store.KeyFile,
-		"--client-ca-file=" + tls(clusterCA+".crt"),
-		"--tls-cert-file=" + tls(apiServerCert+".crt"),
-		"--tls-private-key-file=" + tls(apiServerCert+".key"),
+		"--client-ca-file=" + tls(pki.ClusterCABundle+".crt"),
+		"--tls-cert-file=" + tls(pki.APIServer+".crt"),
+		"--tls-private-key-file=" + tls(pki.APIServer+".key"),
 		"--tls-min-version=VersionTLS12",
-		"--tls-cipher-suites=" + cipherSuites,
-		"--kubelet-certificate-authority=" + tls(clusterCA+".crt"),
-		"--kubelet-client-certificate=" + tls(kubeletClient+".crt"),
-		"--kubelet-client-key=" + tls(kubeletClient+".key"),
+		"--tls-cipher-suites=" + strings.Join(config.CipherSuites, ","),
+		"--kubelet-certificate-authority=" + tls(pki.ClusterCABundle+".crt"),
+		"--kubelet-client-certificate=" + tls(pki.KubeletClient+".crt"),
+		"--kubelet-client-key=" + tls(pki.KubeletClient+".key"),
 		"--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
-		"--service-account-key-file=" + tls(serviceAccount+".pub"),
-		"--service-account-signing-key-file=" + tls(serviceAccount+".key"),
+		"--service-account-key-file=" + tls(pki.ServiceAccount+".pub"),
+		"--service-account-signing-key-file=" + tls(pki.ServiceAccount+".key"),
 		"--service-account-issuer=https://kubernetes.default.svc." + cfg.ClusterDomain,
-		"--requestheader-client-ca-file=" + tls(frontProxyCA+".crt"),
+		"--requestheader-client-ca-file=" + tls(pki.FrontProxyCABundle+".crt"),
 		"--requestheader-allowed-names=front-proxy-client",
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--requestheader-group-headers=X-Remote-Group",
 		"--requestheader-username-headers=X-Remote-User",
-		"--proxy-client-cert-file=" + tls(frontProxyClient+".crt"),
-		"--proxy-client-key-file=" + tls(frontProxyClient+".key"),
+		"--proxy-client-cert-file=" + tls(pki.FrontProxyClient+".crt"),
+		"--proxy-client-key-file=" + tls(pki.FrontProxyClient+".key"),
 		"--authorization-mode=Node,RBAC",
-		"--enable-admission-plugins=NodeRestriction",
 		"--anonymous-auth=false",
 		"--profiling=false",
 		"--allow-privileged=true",
 		// Otherwise watches that nobody ends hold up a stop for a minute; so they do for two seconds.
 		"--shutdown-send-retry-after=true",
-		"--encryption-provider-config=" + filepath.Join(paths.Cred(), encryptionFile),
+		"--encryption-provider-config=" + encryption.File(paths),
+		"--encryption-provider-config-automatic-reload=true",
+		"--enable-bootstrap-token-auth=true",
 		"--service-cluster-ip-range=" + cfg.ServiceCIDR,
 		"--service-node-port-range=" + cfg.NodePorts,
 	}
 	if cfg.BindAddress != "" {
 		args = append(args, "--bind-address="+cfg.BindAddress)
 	}
-	return args
+	return append(args, policy.Args(cfg)...)
 }
 
 func schedulerArgs(paths config.Paths) []string {
-	kubeconfig := filepath.Join(paths.Cred(), schedulerConfig)
 	return []string{
-		"--kubeconfig=" + kubeconfig,
+		"--kubeconfig=" + pki.SchedulerConfig(paths),
 		"--secure-port=0",
 		"--leader-elect=false",
 		"--profiling=false",
@@ -139,7 +160,7 @@ func schedulerArgs(paths config.Paths) []string {
 func controllerArgs(cfg *config.Server, paths config.Paths) []string {
 	tls := func(name string) string { return filepath.Join(paths.TLS(), name) }
 	return []string{
-		"--kubeconfig=" + filepath.Join(paths.Cred(), controllerConfig),
+		"--kubeconfig=" + pki.ControllerManagerConfig(paths),
 		"--secure-port=0",
 		"--leader-elect=false",
 		"--profiling=false",
@@ -148,18 +169,25 @@ func controllerArgs(cfg *config.Server, paths config.Paths) []string {
 		// 20 requests a second that alone takes five seconds.
 		"--kube-api-qps=200",
 		"--kube-api-burst=400",
-		"--service-account-private-key-file=" + tls(serviceAccount+".key"),
-		"--root-ca-file=" + tls(clusterCA+".crt"),
-		"--cluster-signing-cert-file=" + tls(clusterCA+".crt"),
-		"--cluster-signing-key-file=" + tls(clusterCA+".key"),
+		"--service-account-private-key-file=" + tls(pki.ServiceAccount+".key"),
+		"--root-ca-file=" + tls(pki.ClusterCABundle+".crt"),
+		"--cluster-signing-cert-file=" + tls(pki.ClusterCA+".crt"),
+		"--cluster-signing-key-file=" + tls(pki.ClusterCA+".key"),
 		"--allocate-node-cidrs=true",
+		// Kubernetes keeps 12,500 finished pods, which would fill a small node's datastore.
+		"--terminated-pod-gc-threshold=1000",
 		"--cluster-cidr=" + cfg.ClusterCIDR,
 		"--service-cluster-ip-range=" + cfg.ServiceCIDR,
 		"--controllers=*,bootstrapsigner,tokencleaner",
 	}
 }
 
+// encryptionPoll is how often the API server looks whether its encryption configuration has changed: a
+// rotation of keys waits for it three times.
+const encryptionPoll = 3 * time.Second
+
 func (c *components) runAPIServer(ctx context.Context) error {
+	reload.EncryptionConfigFileChangePollDuration = encryptionPoll
 	completed, err := c.apiserver.Complete(ctx)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -16,6 +17,10 @@ import (
 
 	"airgap/node/config"
 	"airgap/node/datastore"
+	"airgap/node/encryption"
+	"airgap/node/pki"
+	"airgap/node/policy"
+	"airgap/node/token"
 )
 
 // AddOn is something of airgap's own that runs beside the controllers once the API
@@ -23,6 +28,29 @@ import (
 type AddOn struct {
 	Name string
 	Run  func(ctx context.Context, client *rest.Config) error
+}
+
+// credentials makes and renews the server's certificates.
+var credentials pki.Issuer
+
+// Prepare makes what the server needs before it can start: certificates and kubeconfigs, those of the
+// agent beside it too, and the key that encrypts secrets. It needs no network and is idempotent.
+func Prepare(cfg *config.Server) error {
+	if err := credentials.Prepare(cfg); err != nil {
+		return err
+	}
+	paths := config.PathsOf(cfg.DataDir)
+	bundle, err := os.ReadFile(filepath.Join(paths.TLS(), pki.ClusterCABundle+".crt"))
+	if err != nil {
+		return err
+	}
+	if err := token.Ensure(paths, bundle, cfg.Token, cfg.AgentToken); err != nil {
+		return err
+	}
+	if err := encryption.Ensure(encryption.File(paths), cfg.SecretsEncryption); err != nil {
+		return err
+	}
+	return policy.Write(cfg)
 }
 
 // Run runs the control plane until ctx is done or a part of it fails. Prepare must have
@@ -58,7 +86,7 @@ func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func()) 
 	defer func() { stopAPI(); api.wait(4 * time.Second) }()
 	api.start("kube-apiserver", parts.runAPIServer)
 
-	client, err := clientcmd.BuildConfigFromFlags("", cfg.Kubeconfig)
+	client, err := clientcmd.BuildConfigFromFlags("", pki.SupervisorConfig(paths))
 	if err != nil {
 		return err
 	}
@@ -70,6 +98,10 @@ func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func()) 
 	clientsCtx, stopClients := context.WithCancel(ctx)
 	clients := newGroup(clientsCtx)
 	defer func() { stopClients(); clients.wait(2 * time.Second) }()
+	clients.start("certificates", func(ctx context.Context) error {
+		credentials.Keep(ctx, cfg, pki.KeepInterval, func(err error) { klog.ErrorS(err, "Certificates") })
+		return nil
+	})
 	clients.start("kube-scheduler", parts.runScheduler)
 	clients.start("kube-controller-manager", parts.runControllers)
 	for _, a := range addOns {
