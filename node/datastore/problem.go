@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"database/sql/driver"
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"strings"
@@ -13,6 +15,8 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/mattn/go-sqlite3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"airgap/node/config"
 )
@@ -69,6 +73,7 @@ func remedyFor(err error) string {
 	var invalid x509.CertificateInvalidError
 	var verification *tls.CertificateVerificationError
 	var path *fs.PathError
+	var network *net.OpError
 	switch {
 	case errors.As(err, &pg):
 		return postgresRemedies[pg.Code]
@@ -88,11 +93,11 @@ func remedyFor(err error) string {
 		return remedyReadOnly
 	case errors.As(err, &path):
 		return remedyFile
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ECONNRESET),
-		errors.Is(err, mysql.ErrInvalidConn):
-		return remedyDown
 	case errors.Is(err, context.DeadlineExceeded):
 		return remedySlow
+	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, driver.ErrBadConn),
+		errors.Is(err, mysql.ErrInvalidConn), status.Code(err) == codes.Unavailable:
+		return remedyDown
 	}
 	return ""
 }
