@@ -76,7 +76,7 @@ clean: ## remove all that was built; the Go caches stay
 IMAGES = go run ./cmd/airgap-images build --platform linux/$(ARCH)
 IMAGE_BUILDER := go.mod $(wildcard cmd/airgap-images/*.go airgap-images/*.go airgap-images/build/*.go)
 
-build/images/index.json: airgap-images/images.yaml $(wildcard airgap-images/coredns/* airgap-images/coredns/*/*) $(IMAGE_BUILDER)
+build/images/index.json: airgap-images/images.yaml $(wildcard airgap-images/*/go.mod $(foreach d,coredns coredns/* traefik/* traefik/*/*,airgap-images/$(d)/*)) $(IMAGE_BUILDER)
 	$(IMAGES) -o $(@D)
 
 build/podinfo/image/index.json: $(wildcard test/podinfo/*) $(IMAGE_BUILDER)

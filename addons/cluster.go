@@ -23,6 +23,11 @@ const (
 	// carries another's name, is not deleted on a file's account.
 	fileAnnotation = "airgap.internal/manifest"
 	ownerLabel     = "airgap.internal/managed-by"
+
+	// keepAnnotation, with keepValue, is Helm's way to say that an object outlives what made it. It is
+	// asked of the object in the cluster.
+	keepAnnotation = "helm.sh/resource-policy"
+	keepValue      = "keep"
 )
 
 // A cluster applies and deletes objects of any kind.
@@ -118,7 +123,8 @@ func (c *cluster) remove(ctx context.Context, r Reference, file string) error {
 	}
 	object, err := resource.Get(ctx, r.Name, metav1.GetOptions{})
 	if err == nil {
-		if object.GetAnnotations()[fileAnnotation] != file {
+		annotations := object.GetAnnotations()
+		if annotations[fileAnnotation] != file || annotations[keepAnnotation] == keepValue {
 			return nil
 		}
 		uid, background := object.GetUID(), metav1.DeletePropagationBackground

@@ -40,22 +40,28 @@ func CoreDNS(o CoreDNSOptions) ([]byte, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("manifest of CoreDNS: %w", err)
 	}
-	var corefile, manifest bytes.Buffer
 	data := struct {
 		CoreDNSOptions
 		Corefile, CorefileHash string
 		ServiceIPs             []string
 	}{CoreDNSOptions: o, ServiceIPs: strings.Split(o.ClusterDNS, ",")}
-	if err := manifestTemplates.ExecuteTemplate(&corefile, "Corefile", data); err != nil {
-		return nil, fmt.Errorf("manifest of CoreDNS: %w", err)
+	corefile, err := fill("Corefile", data)
+	if err != nil {
+		return nil, err
 	}
-	data.Corefile = corefile.String()
-	sum := sha256.Sum256(corefile.Bytes())
+	data.Corefile = string(corefile)
+	sum := sha256.Sum256(corefile)
 	data.CorefileHash = "sha256-" + hex.EncodeToString(sum[:8])
-	if err := manifestTemplates.ExecuteTemplate(&manifest, "coredns.yaml", data); err != nil {
-		return nil, fmt.Errorf("manifest of CoreDNS: %w", err)
+	return fill("coredns.yaml", data)
+}
+
+// fill returns a file of the folder manifests, filled in.
+func fill(name string, data any) ([]byte, error) {
+	var filled bytes.Buffer
+	if err := manifestTemplates.ExecuteTemplate(&filled, name, data); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", name, err)
 	}
-	return manifest.Bytes(), nil
+	return filled.Bytes(), nil
 }
 
 func (o CoreDNSOptions) validate() error {

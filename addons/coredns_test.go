@@ -25,24 +25,30 @@ func TestCoreDNSManifests(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden := filepath.Join("testdata", name)
-			if *update {
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got, want) {
-				t.Errorf("%s differs; run the test with -update and read the diff. Got:\n%s", golden, got)
-			}
+			compareGolden(t, name, got)
 			objects, err := parseManifest(got)
 			if err != nil || len(objects) != 8 {
 				t.Errorf("%d objects, error %v", len(objects), err)
 			}
 		})
+	}
+}
+
+// compareGolden holds that a file in testdata has these bytes.
+func compareGolden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	golden := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; run the test with -update and read the diff. Got:\n%s", golden, got)
 	}
 }
 

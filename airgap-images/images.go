@@ -1,5 +1,5 @@
-// Package images declares the system images: pause, CoreDNS and busybox. The declarations
-// are images.yaml beside this file; the package build makes the images from them.
+// Package images declares the system images: what each is made of. The declarations are
+// images.yaml beside this file; the package build makes the images from them.
 //
 // This package stays light, because a node asks it for references and nothing else.
 package images
@@ -98,6 +98,10 @@ type GoBuild struct {
 	Stamps  []string `json:"stamps,omitempty"` // variables set at link time, "main.Version=1.0"
 	Setuid  bool     `json:"setuid,omitempty"` // mode 6755: runs with its owner root's rights, whoever starts it
 
+	// Replace puts files of Folder in the place of files of required modules: module path, to file in
+	// the module, to file in Folder. An empty one removes the module's file.
+	Replace map[string]map[string]string `json:"replace,omitempty"`
+
 	// Beside are further programs of the same module, such as one that a chart's probes run.
 	Beside []Program `json:"beside,omitempty"`
 }
@@ -169,6 +173,13 @@ func (i *Image) validate() error {
 	if i.Build.Go != nil {
 		for _, p := range i.Build.Go.Beside {
 			absolute = append(absolute, p.Target)
+		}
+	}
+	if b := i.Build.Go; b != nil {
+		for _, stamp := range b.Stamps {
+			if name, _, found := strings.Cut(stamp, "="); !found || name == "" || strings.ContainsAny(stamp, " \t\n'\"") {
+				return fmt.Errorf("stamp %q: want variable=value, without spaces and quotes", stamp)
+			}
 		}
 	}
 	for _, f := range i.Files {

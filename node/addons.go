@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -35,7 +36,7 @@ func addOns(cfg *config.Server, log *slog.Logger) []controlplane.AddOn {
 		{Name: "deployer", Run: func(ctx context.Context, client *rest.Config) error {
 			deployer, err := addons.NewDeployer(addons.DeployerOptions{
 				Folder: config.PathsOf(cfg.DataDir).Manifests(), Config: client,
-				Node: cfg.NodeName, Disable: cfg.Disable, Log: log,
+				Node: cfg.NodeName, Disable: disabled(cfg.Disable), Log: log,
 			})
 			if err != nil {
 				return err
@@ -94,19 +95,12 @@ func runServiceLB(ctx context.Context, cfg *config.Server, client *rest.Config, 
 // writePackaged puts the manifests of the packaged components where the deployer follows them. A
 // file that is as it should be is left alone.
 func writePackaged(cfg *config.Server) error {
-	resolvers, err := os.ReadFile(cfg.ResolvConf)
-	if err != nil {
-		return err
-	}
-	coredns, err := addons.CoreDNS(addons.CoreDNSOptions{
-		Image: images.Reference("coredns"), ClusterDNS: cfg.ClusterDNS, ClusterDomain: cfg.ClusterDomain,
-		Upstream: nameservers(string(resolvers)),
-	})
+	manifests, err := packaged(cfg)
 	if err != nil {
 		return err
 	}
 	dir := config.PathsOf(cfg.DataDir).Manifests()
-	for name, content := range map[string][]byte{"coredns.yaml": coredns} {
+	for name, content := range manifests {
 		file := filepath.Join(dir, name)
 		if current, err := os.ReadFile(file); err == nil && bytes.Equal(current, content) {
 			continue
@@ -116,4 +110,42 @@ func writePackaged(cfg *config.Server) error {
 		}
 	}
 	return nil
+}
+
+// packaged returns the manifests of all packaged components by file name.
+func packaged(cfg *config.Server) (map[string][]byte, error) {
+	resolvers, err := os.ReadFile(cfg.ResolvConf)
+	if err != nil {
+		return nil, err
+	}
+	manifests, err := addons.Traefik(images.Reference("traefik"))
+	if err != nil {
+		return nil, err
+	}
+	if manifests["coredns.yaml"], err = addons.CoreDNS(addons.CoreDNSOptions{
+		Image: images.Reference("coredns"), ClusterDNS: cfg.ClusterDNS, ClusterDomain: cfg.ClusterDomain,
+		Upstream: nameservers(string(resolvers)),
+	}); err != nil {
+		return nil, err
+	}
+	if manifests["metrics-server.yaml"], err = addons.MetricsServer(images.Reference("metrics-server")); err != nil {
+		return nil, err
+	}
+	manifests["local-storage.yaml"], err = addons.LocalStorage(addons.LocalStorageOptions{
+		Image: images.Reference("local-path-provisioner"), HelperImage: images.Reference("busybox"), Path: cfg.LocalStoragePath,
+	})
+	return manifests, err
+}
+
+// disabled returns the files, by name without extension, that the deployer leaves out: a component that is made of several
+// files has the name of one.
+func disabled(components []string) []string {
+	if !slices.Contains(components, "traefik") {
+		return components
+	}
+	files := slices.Clone(components)
+	for _, name := range []string{addons.GatewayAPIFile, addons.TraefikCRDsFile} {
+		files = append(files, strings.TrimSuffix(name, ".yaml"))
+	}
+	return files
 }

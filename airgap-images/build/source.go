@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"debug/elf"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -31,7 +30,11 @@ func (s *source) executable(ctx context.Context) (string, error) {
 	output := filepath.Join(s.work, s.image.Name+"-"+s.arch)
 	switch b := s.image.Build; {
 	case b.Go != nil:
-		return output, s.compileGo(ctx, b.Go.Folder, b.Go.Package, b.Go.Stamps, output)
+		folder, err := s.moduleFolder(ctx, b.Go)
+		if err != nil {
+			return "", err
+		}
+		return output, s.compileGo(ctx, folder, b.Go.Package, b.Go.Stamps, output)
 	case b.C != nil:
 		return output, s.compileC(ctx, b.C, output)
 	default:
@@ -50,7 +53,7 @@ func (s *source) compileGo(ctx context.Context, folder, program string, stamps [
 		link += " -X " + stamp
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", link, "-o", output, program)
-	cmd.Dir = filepath.Join(s.folder, folder)
+	cmd.Dir = folder
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+s.arch)
 	_, err := run(cmd)
 	return err
@@ -77,20 +80,9 @@ func (s *source) compileC(ctx context.Context, b *images.CBuild, output string) 
 	return err
 }
 
-// module returns the folder of the upstream module in the module cache, downloading it if need be.
+// module returns the folder of the upstream module in the module cache.
 func (s *source) module(ctx context.Context) (string, error) {
-	query := s.image.Upstream.Module + "@" + s.image.Upstream.Version
-	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", query)
-	cmd.Dir = s.folder
-	out, err := run(cmd)
-	if err != nil {
-		return "", err
-	}
-	var downloaded struct{ Dir string }
-	if err := json.Unmarshal(out, &downloaded); err != nil {
-		return "", fmt.Errorf("go mod download -json %s: %w", query, err)
-	}
-	return downloaded.Dir, nil
+	return s.download(ctx, s.image.Upstream.Module+"@"+s.image.Upstream.Version)
 }
 
 // version is the exact version of what is in the image.
@@ -194,9 +186,12 @@ func (s *source) programs(ctx context.Context) ([]file, error) {
 		return files, nil
 	}
 	for i, program := range b.Go.Beside {
-		folder := b.Go.Folder
+		folder, err := s.moduleFolder(ctx, b.Go)
+		if err != nil {
+			return nil, err
+		}
 		if program.Folder != "" {
-			folder = program.Folder
+			folder = filepath.Join(s.folder, program.Folder)
 		}
 		output := fmt.Sprintf("%s-%d", executable, i)
 		if err := s.compileGo(ctx, folder, program.Package, nil, output); err != nil {

@@ -80,8 +80,9 @@ type Server struct {
 	DatastoreCertFile string
 	DatastoreKeyFile  string
 
-	Disable      []string // packaged components to leave out
-	DisableAgent bool     // control plane only
+	Disable          []string // packaged components to leave out
+	LocalStoragePath string   // --default-local-storage-path: folder of the StorageClass local-path; empty: per DataDir, see Paths
+	DisableAgent     bool     // control plane only
 
 	APIServerArgs         []string
 	SchedulerArgs         []string

@@ -28,6 +28,7 @@ func TestCompleteReportsEveryMistake(t *testing.T) {
 		"private registry":  {func(s *Server) { s.PrivateRegistry = "registries.yaml" }, []string{"private-registry"}},
 		"profile":           {func(s *Server) { s.Profiles = []string{"cis", "stig"} }, []string{`no profile "stig"`}},
 		"profiles":          {func(s *Server) { s.Profiles = []string{"cis", "edge"} }, nil},
+		"storage path":      {func(s *Server) { s.LocalStoragePath = "volumes" }, []string{"default-local-storage-path"}},
 		"mode":              {func(s *Server) { s.KubeconfigMode = "rw" }, []string{"write-kubeconfig-mode"}},
 	} {
 		t.Run(name, func(t *testing.T) {

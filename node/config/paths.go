@@ -133,6 +133,9 @@ func (p Paths) PodLogs() string {
 	return p.join("agent", "logs")
 }
 
+// Storage is the folder of the volumes that the StorageClass local-path makes.
+func (p Paths) Storage() string { return p.join("storage") }
+
 // Install is the installer's own folder: journal, reports, accepted versions.
 func (p Paths) Install() string { return p.join("install") }
 

@@ -45,6 +45,12 @@ func (s *Server) Complete() error {
 	if _, err := s.Datastore(); err != nil {
 		errs = append(errs, err)
 	}
+	if s.LocalStoragePath == "" {
+		s.LocalStoragePath = PathsOf(s.DataDir).Storage()
+	} else if !filepath.IsAbs(s.LocalStoragePath) || filepath.Clean(s.LocalStoragePath) == "/" {
+		errs = append(errs, fmt.Errorf("default-local-storage-path: %q is not the absolute path of a folder", s.LocalStoragePath))
+	}
+	s.LocalStoragePath = filepath.Clean(s.LocalStoragePath)
 	if s.Kubeconfig == "" {
 		s.Kubeconfig = PathsOf(s.DataDir).Kubeconfig()
 	}

@@ -60,9 +60,14 @@ func TestNode(t *testing.T) {
 	t.Run("network policies", func(t *testing.T) { testNetworkPolicy(t, s) })
 	t.Run("images", func(t *testing.T) { testImages(t, s) })
 	t.Run("crictl", func(t *testing.T) { testCrictl(t, s) })
+	t.Run("ingress", func(t *testing.T) { testIngress(t, s) })
+	t.Run("kubectl top", func(t *testing.T) { testTop(t, s) })
+	t.Run("a volume outlives its pod", func(t *testing.T) { testVolume(t, s) })
 	t.Run("a killed process is started again", func(t *testing.T) { testKilledProcesses(t, s) })
 	t.Run("pods outlive a restart of the service", func(t *testing.T) { testRestart(t, s) })
 	t.Run("everything comes back after a reboot", func(t *testing.T) { testReboot(t, s) })
+	t.Run("a volume outlives a reboot", func(t *testing.T) { testVolumeRemains(t, s) })
+	t.Run("a component is disabled", func(t *testing.T) { testDisable(t, s) })
 	t.Run("uninstall leaves nothing", func(t *testing.T) { testUninstall(t, s) })
 }
 

@@ -1,0 +1,65 @@
+package addons
+
+import (
+	"embed"
+	"fmt"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"airgap/internal/helmchart"
+)
+
+//go:embed all:charts
+var chartFiles embed.FS
+
+// crdFiles are the definitions of Traefik's kinds and of the Gateway API's, made from the sources of the Traefik
+// that is packaged (TestDefinitions says how).
+//
+//go:embed crds
+var crdFiles embed.FS
+
+// The files of the ingress controller, in the order in which to apply them.
+const (
+	GatewayAPIFile  = "gateway-api-crds.yaml" // the kinds of the Gateway API that Traefik implements
+	TraefikCRDsFile = "traefik-crds.yaml"
+	TraefikFile     = "traefik.yaml"
+)
+
+// Traefik returns the manifests of the ingress controller by file name: definitions of kinds, and a
+// HelmChart traefik in kube-system, whose values a HelmChartConfig of that name changes. image is
+// the reference of Traefik's image, with a tag. The same image gives the same bytes.
+func Traefik(image string) (map[string][]byte, error) {
+	repository, tag, found := cutTag(image)
+	if !found {
+		return nil, fmt.Errorf("manifest of traefik: image %q has no tag", image)
+	}
+	values, err := yaml.Marshal(map[string]any{"image": map[string]string{"repository": repository, "tag": tag}})
+	if err != nil {
+		return nil, err
+	}
+	archive, err := packChart(chartFiles, "charts/traefik")
+	if err != nil {
+		return nil, fmt.Errorf("chart of traefik: %w", err)
+	}
+	release, err := helmchart.Manifest(helmchart.Options{Name: "traefik", ChartContent: archive, Values: values})
+	if err != nil {
+		return nil, err
+	}
+	manifests := map[string][]byte{TraefikFile: release}
+	for _, name := range []string{GatewayAPIFile, TraefikCRDsFile} {
+		if manifests[name], err = crdFiles.ReadFile("crds/" + name); err != nil {
+			return nil, err
+		}
+	}
+	return manifests, nil
+}
+
+// cutTag splits a reference at its tag. A colon before the last slash is a port.
+func cutTag(image string) (repository, tag string, found bool) {
+	i := strings.LastIndex(image, ":")
+	if i <= 0 || i < strings.LastIndex(image, "/") || i == len(image)-1 {
+		return image, "", false
+	}
+	return image[:i], image[i+1:], true
+}

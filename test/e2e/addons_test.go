@@ -1,0 +1,236 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const routes = `
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: podinfo, namespace: demo}
+spec:
+  rules:
+  - host: ingress.site
+    http:
+      paths: [{path: /, pathType: Prefix, backend: {service: {name: podinfo, port: {number: 9898}}}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: podinfo, namespace: demo}
+spec:
+  parentRefs: [{name: traefik, namespace: kube-system}]
+  hostnames: [route.site]
+  rules:
+  - backendRefs: [{name: podinfo, port: 9898}]
+---
+apiVersion: traefik.io/v1alpha1
+kind: IngressRoute
+metadata: {name: podinfo, namespace: demo}
+spec:
+  entryPoints: [websecure]
+  routes:
+  - kind: Rule
+    match: Host(` + "`own.site`" + `)
+    services: [{name: podinfo, port: 9898}]
+  tls: {}
+`
+
+// testIngress reaches podinfo through Traefik: by an Ingress, a route of the Gateway API and one of Traefik's own kind.
+func testIngress(t *testing.T, s *site) {
+	eventually(t, patience, func() error {
+		return s.kubectlContains("True", "-n", "kube-system", "get", "helmchart", "traefik", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+	})
+	s.apply(routes)
+	address := s.kubectl("-n", "kube-system", "get", "service", "traefik", "-o", "jsonpath={.spec.clusterIP}")
+	for _, url := range []string{
+		"http://ingress.site/version", "https://ingress.site/version", "http://route.site/version", "https://own.site/version",
+	} {
+		eventually(t, patience, func() error { return s.fetch(url, address, `"version": "6.9.2"`) })
+	}
+	t.Run("a name that nobody has", func(t *testing.T) {
+		if err := s.fetch("http://nobody.site/", address, "404 page not found"); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("the default certificate is Traefik's own", func(t *testing.T) {
+		out, _ := s.inNamespace("openssl", "s_client", "-connect", address+":443", "-servername", "ingress.site").CombinedOutput()
+		if !strings.Contains(string(out), "TRAEFIK DEFAULT CERT") {
+			t.Errorf("openssl s_client:\n%s", out)
+		}
+	})
+	t.Run("the Gateway accepts the route", func(t *testing.T) {
+		eventually(t, patience, func() error {
+			return s.kubectlContains("True", "-n", "demo", "get", "httproute", "podinfo", "-o", `jsonpath={.status.parents[0].conditions[?(@.type=="Accepted")].status}`)
+		})
+	})
+	t.Run("a HelmChartConfig changes it", func(t *testing.T) {
+		s.apply("{apiVersion: helm.cattle.io/v1, kind: HelmChartConfig, metadata: {name: traefik, namespace: kube-system}, " +
+			`spec: {valuesContent: "logs: {access: {enabled: true}}"}}`)
+		eventually(t, patience, func() error {
+			return s.kubectlContains("--accesslog=true", "-n", "kube-system", "get", "pods", "-l", "app.kubernetes.io/name=traefik",
+				"--field-selector=status.phase=Running", "-o", "jsonpath={.items[*].spec.containers[0].args}")
+		})
+		s.kubectl("-n", "kube-system", "rollout", "status", "deployment/traefik", "--timeout=120s")
+		eventually(t, patience, func() error { return s.fetch("http://ingress.site/version", address, `"version": "6.9.2"`) })
+		eventually(t, patience, func() error {
+			return s.kubectlContains(`"GET /version HTTP/1.1" 200`, "-n", "kube-system", "logs", "deployment/traefik")
+		})
+	})
+}
+
+// fetch gets a URL, whose host's name has this address, and wants text in the answer. Certificates
+// are not verified.
+func (s *site) fetch(url, address, text string) error {
+	host := strings.Split(url, "/")[2]
+	out, err := s.inNamespace("curl", "-sSk", "-m", "5", "--resolve", host+":80:"+address, "--resolve", host+":443:"+address, url).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s at %s: %w\n%s", url, address, err, out)
+	}
+	if !strings.Contains(string(out), text) {
+		return fmt.Errorf("%s at %s: no %q in\n%s", url, address, text, out)
+	}
+	return nil
+}
+
+// inNamespace is a command of this machine in the site's network.
+func (s *site) inNamespace(name string, args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--net=/run/netns/" + s.namespace, name}, args...)...)
+}
+
+func testTop(t *testing.T, s *site) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"top", "nodes", "--no-headers"}, `(?m)^node-1\s+\d+m\s+\d+%\s+\d+Mi\s+\d+%`},
+		{[]string{"top", "pods", "-n", "demo", "--no-headers"}, `(?m)^podinfo\S*\s+\d+m\s+\d+Mi`},
+	} {
+		want := regexp.MustCompile(test.want)
+		eventually(t, patience, func() error {
+			out, err := s.command(append([]string{"kubectl"}, test.args...)...).CombinedOutput()
+			if err != nil || !want.Match(out) {
+				return fmt.Errorf("kubectl %s: %v\n%s", strings.Join(test.args, " "), err, out)
+			}
+			return nil
+		})
+	}
+	if err := s.kubectlContains("True", "get", "apiservice", "v1beta1.metrics.k8s.io", "-o", `jsonpath={.status.conditions[?(@.type=="Available")].status}`); err != nil {
+		t.Error(err)
+	}
+}
+
+const volume = `
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: notes}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: notes}
+spec:
+  strategy: {type: Recreate}
+  selector: {matchLabels: {app: notes}}
+  template:
+    metadata: {labels: {app: notes}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      securityContext: {runAsNonRoot: true, runAsUser: 1234}
+      containers:
+      - name: notes
+        image: BUSYBOX
+        command: [sh, -c, 'echo started >>/notes/starts; exec sleep 100000']
+        volumeMounts: [{name: notes, mountPath: /notes}]
+      volumes: [{name: notes, persistentVolumeClaim: {claimName: notes}}]
+`
+
+// testVolume writes into a volume of the default StorageClass, and reads it in another pod.
+func testVolume(t *testing.T, s *site) {
+	s.apply(strings.ReplaceAll(volume, "BUSYBOX", busyboxImage(t)))
+	s.kubectl("rollout", "status", "deployment/notes", "--timeout=120s")
+	s.kubectl("rollout", "restart", "deployment/notes")
+	s.kubectl("rollout", "status", "deployment/notes", "--timeout=120s")
+	s.wantStarts(t, 2)
+	info, err := os.Stat(filepath.Join(s.dataDir, "storage"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder of the volumes has mode %o, want 700", info.Mode().Perm())
+	}
+}
+
+// wantStarts wants the volume to hold as many lines as pods have written.
+func (s *site) wantStarts(t *testing.T, want int) {
+	t.Helper()
+	eventually(t, patience, func() error {
+		out, err := s.command("kubectl", "exec", "deployment/notes", "--", "cat", "/notes/starts").CombinedOutput()
+		if got := strings.Count(string(out), "started\n"); err != nil || got != want {
+			return fmt.Errorf("%d pods have written to the volume, want %d: %v\n%s", got, want, err, out)
+		}
+		return nil
+	})
+}
+
+// testVolumeRemains finds the volume as testVolume left it, but for the start of its pod after a reboot, and
+// has it removed with its claim.
+func testVolumeRemains(t *testing.T, s *site) {
+	s.kubectl("rollout", "status", "deployment/notes", "--timeout=120s")
+	out := s.kubectl("exec", "deployment/notes", "--", "cat", "/notes/starts")
+	if strings.Count(out, "started\n") < 2 {
+		t.Errorf("the volume has lost what was written before:\n%s", out)
+	}
+	s.kubectl("delete", "deployment/notes", "pvc/notes", "--wait", "--timeout=60s")
+	eventually(t, patience, func() error {
+		left, err := os.ReadDir(filepath.Join(s.dataDir, "storage"))
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("left of the volume: %s", left[0].Name())
+		}
+		return err
+	})
+}
+
+// testDisable takes Traefik out of a running site by its configuration. What the site has made of its kinds stays.
+func testDisable(t *testing.T, s *site) {
+	dropIn := filepath.Join(s.dataDir, "config.yaml.d", "disable.yaml")
+	if err := os.MkdirAll(filepath.Dir(dropIn), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dropIn, []byte("disable: [traefik]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	old, err := s.pid("server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(old, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, func() error {
+		if err := syscall.Kill(old, 0); err == nil {
+			return errors.New("the server still stops")
+		}
+		return nil
+	})
+	s.startNode()
+	eventually(t, patience, func() error {
+		for _, kind := range []string{"helmchart", "deployment", "service"} {
+			out, err := s.command("kubectl", "-n", "kube-system", "get", kind, "traefik", "--ignore-not-found", "-o", "name").CombinedOutput()
+			if err != nil || len(out) > 0 {
+				return fmt.Errorf("%s traefik is still there: %v\n%s", kind, err, out)
+			}
+		}
+		return nil
+	})
+	if err := s.kubectlContains("podinfo", "-n", "demo", "get", "httproute,ingressroute", "-o", "name"); err != nil {
+		t.Error(err)
+	}
+}
