@@ -62,7 +62,12 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 		return err
 	}
 
-	mirror, err := a.startMirror()
+	content, err := a.connectContainerd()
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	mirror, err := a.startMirror(content)
 	if err != nil {
 		return err
 	}
@@ -81,10 +86,11 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 	if err := a.waitForAPI(ctx, client, runtime); err != nil {
 		return ignoreCanceled(ctx, err)
 	}
-	if err := a.waitForRuntime(ctx, runtime); err != nil {
+	if err := a.waitForRuntime(ctx, content, runtime); err != nil {
 		return ignoreCanceled(ctx, err)
 	}
 
+	go a.keepPins(ctx, content)
 	failed := make(chan error, 4)
 	part := func(name string, run func(context.Context) error) {
 		err := run(ctx)

@@ -4,23 +4,19 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/template"
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
 
 	images "airgap/airgap-images"
 	"airgap/internal/atomicfile"
 	"airgap/internal/child"
-	"airgap/registry"
 )
 
 //go:embed containerd.toml
@@ -94,13 +90,8 @@ func (a *agent) runContainerd(ctx context.Context) error {
 
 // waitForRuntime returns when containerd's CRI answers, after making sure again that
 // no image can be collected as garbage: there is nowhere to pull it from.
-func (a *agent) waitForRuntime(ctx context.Context, runtime chan error) error {
-	conn, err := grpc.NewClient("unix://"+a.paths.ContainerdSocket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	cri := runtimeapi.NewRuntimeServiceClient(conn)
+func (a *agent) waitForRuntime(ctx context.Context, client *containerd.Client, runtime chan error) error {
+	cri := runtimeapi.NewRuntimeServiceClient(client.Conn().(grpc.ClientConnInterface))
 	for {
 		_, err := cri.Status(ctx, &runtimeapi.StatusRequest{})
 		if err == nil {
@@ -111,34 +102,9 @@ func (a *agent) waitForRuntime(ctx context.Context, runtime chan error) error {
 			return err
 		}
 	}
-	client, err := containerd.NewWithConn(conn, containerd.WithDefaultNamespace(registry.Namespace))
-	if err != nil {
-		return err
-	}
-	names, err := pinnedImages(a.paths.PinnedImages())
-	if err != nil {
-		return err
-	}
-	missing, err := registry.Pin(ctx, client.ImageService(), names)
+	missing, err := a.pin(ctx, client)
 	for _, name := range missing {
 		klog.InfoS("an image of an installed bundle is gone; install the bundle again", "image", name)
 	}
 	return err
-}
-
-// pinnedImages reads the lists of references in a folder.
-func pinnedImages(dir string) ([]string, error) {
-	lists, err := filepath.Glob(filepath.Join(dir, "*.txt"))
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, list := range lists {
-		data, err := os.ReadFile(list)
-		if err != nil {
-			return nil, fmt.Errorf("images to pin: %w", err)
-		}
-		names = append(names, strings.Fields(string(data))...)
-	}
-	return names, nil
 }

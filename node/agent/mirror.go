@@ -10,11 +10,13 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"k8s.io/klog/v2"
 
 	images "airgap/airgap-images"
 	"airgap/node/config"
+	"airgap/registry"
 	"airgap/registry/distribution"
 	"airgap/registry/mirror"
 )
@@ -28,33 +30,34 @@ func Registries(cfg *config.Agent) (*mirror.File, error) {
 	return mirror.Open(config.PathsOf(cfg.DataDir).PrivateRegistry(), false, report)
 }
 
+// connectContainerd makes a client that connects with its first call: containerd need not run yet, and is
+// tried often until it does.
+func (a *agent) connectContainerd() (*containerd.Client, error) {
+	retry := backoff.DefaultConfig
+	retry.BaseDelay, retry.MaxDelay = 50*time.Millisecond, time.Second
+	conn, err := grpc.NewClient("unix://"+a.paths.ContainerdSocket(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxContainerdMessageBytes)),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: time.Second}))
+	if err != nil {
+		return nil, err
+	}
+	return containerd.NewWithConn(conn, containerd.WithDefaultNamespace(registry.Namespace))
+}
+
 // startMirror serves the registry that containerd asks for every image, and writes how containerd finds it.
-// It connects to containerd, which need not run yet, with the first request.
-func (a *agent) startMirror() (*http.Server, error) {
+func (a *agent) startMirror(client *containerd.Client) (*http.Server, error) {
 	registries, err := Registries(a.config)
 	if err != nil {
-		return nil, err
-	}
-	conn, err := grpc.NewClient("unix://"+a.paths.ContainerdSocket(), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxContainerdMessageBytes)))
-	if err != nil {
-		return nil, err
-	}
-	client, err := containerd.NewWithConn(conn)
-	if err != nil {
-		conn.Close()
 		return nil, err
 	}
 	address := mirror.Address(a.config.RegistryPort)
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		conn.Close()
 		return nil, fmt.Errorf("image mirror: %w; another --registry-port may be free", err)
 	}
 	credentials, err := mirror.WriteHosts(a.paths.RegistryHosts(), address)
 	if err != nil {
 		listener.Close()
-		conn.Close()
 		return nil, err
 	}
 	server := &http.Server{
@@ -72,7 +75,6 @@ func (a *agent) startMirror() (*http.Server, error) {
 		if err := server.Serve(tls.NewListener(listener, credentials)); err != http.ErrServerClosed {
 			klog.ErrorS(err, "the image mirror ended; images that are not here cannot be pulled until the agent starts again")
 		}
-		client.Close()
 	}()
 	return server, nil
 }

@@ -39,6 +39,15 @@ func testImages(t *testing.T, s *site) {
 			}
 		}
 	})
+	t.Run("what a bundle brought stays pinned when it is pulled", func(t *testing.T) {
+		eventually(t, 10*time.Second, func() error {
+			out := s.airgap("ctr", "images", "ls", "name=="+podinfoImage)
+			if !strings.Contains(out, "io.cri-containerd.pinned=pinned") {
+				return fmt.Errorf("the pin is gone:\n%s", out)
+			}
+			return nil
+		})
+	})
 	t.Run("a registry on the LAN, with rewrite, credentials and TLS", func(t *testing.T) { testLANRegistry(t, s) })
 	t.Run("what nobody has fails at once and says why", func(t *testing.T) {
 		began := time.Now()
