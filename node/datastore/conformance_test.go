@@ -85,6 +85,12 @@ func conformance(t *testing.T, s *subject) {
 		t.Run("an outage is told and passes", func(t *testing.T) { s.testOutage(t) })
 		t.Run("a start waits for the server", func(t *testing.T) { s.testLateServer(t) })
 	}
+	if s.server != nil {
+		t.Run("a mistake in the configuration is told", func(t *testing.T) { s.testMistakes(t) })
+	}
+	if s.store.Kind == config.MySQL { // one process, which can be stopped
+		t.Run("slowness is told and passes", func(t *testing.T) { s.testSlow(t) })
+	}
 	if s.store.Kind == config.PostgreSQL || s.store.Kind == config.MySQL {
 		t.Run("a refused write is an error", func(t *testing.T) { s.testReadOnly(t) })
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"airgap/node/config"
+	"airgap/test/databases"
 )
 
 // told waits until the state that `airgap status` reads has, or has not, a problem with the words in it.
@@ -125,6 +127,49 @@ func (s *subject) testLateServer(t *testing.T) {
 	<-returned
 	mustCreate(t, c, "/registry/late", "x")
 	own.told(t, 5*time.Second, "")
+}
+
+// testMistakes starts with a wrong password, and with an authority that did not sign the server's certificate.
+func (s *subject) testMistakes(t *testing.T) {
+	right := config.DatastoreFiles{CA: s.store.CAFile, Cert: s.store.CertFile, Key: s.store.KeyFile}
+	wrong := right
+	wrong.CA = s.server.ClientCert
+	mistakes := map[string]config.Datastore{"is not trusted": parse(t, s.store.Endpoint(), wrong)}
+	if s.store.HasPassword() {
+		mistakes["refuses the user or the password"] = parse(t, strings.Replace(s.store.Endpoint(), databases.Password, "not-"+databases.Password, 1), right)
+	}
+	for want, store := range mistakes {
+		dir := t.TempDir()
+		own := subject{stateFile: dir + "/state.json"}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = Start(ctx, Options{Store: store, Dir: dir, Socket: dir + "/s", StateFile: own.stateFile, Log: slog.New(slog.NewTextHandler(s.log, nil))})
+		}()
+		own.told(t, 4*patienceOfServer, want)
+		cancel()
+		<-ended
+		if data, _ := os.ReadFile(own.stateFile); strings.Contains(string(data), databases.Password) {
+			t.Errorf("the state tells the password: %s", data)
+		}
+	}
+}
+
+func (s *subject) testSlow(t *testing.T) {
+	own := *s
+	own.dir = t.TempDir()
+	own.stateFile = own.dir + "/state.json"
+	c := own.start(t)
+	mustCreate(t, c, "/registry/slow", "x")
+	thaw := s.server.Freeze()
+	time.AfterFunc(slowAnswer+time.Second, thaw)
+	mustHave(t, c, "/registry/slow", "x")
+	own.told(t, time.Second, "it is slow")
+	for range quickAnswers {
+		mustHave(t, c, "/registry/slow", "x")
+	}
+	own.told(t, time.Second, "")
 }
 
 func (s *subject) testReadOnly(t *testing.T) {
