@@ -10,6 +10,7 @@ import (
 
 	"airgap/internal/hostinfo"
 	"airgap/node/config"
+	"airgap/node/kernel"
 )
 
 // Facts is what a preflight knows of the machine.
@@ -21,6 +22,7 @@ type Facts struct {
 
 	Cgroups hostinfo.Cgroups
 	Kernel  hostinfo.Kernel // not tried without root
+	Sysctls []error         // protected settings of the kernel that are not what a node needs
 
 	Disk       hostinfo.Disk
 	DataParent string   // the existing folder that Disk was read at: the data folder or above it
@@ -50,6 +52,7 @@ func gatherFacts(o *Options, p config.Paths) (Facts, error) {
 		Rancher:      o.host.Exists("/etc/rancher"),
 		MissingTools: o.host.MissingTools("mount", "umount"),
 		SELinux:      o.host.SELinuxEnforcing(),
+		Sysctls:      kernel.Wrong(kernel.Root, kernel.Settings),
 		Foreign:      foreignEntries(p.DataDir),
 		HasBlob:      func(hex string) bool { return blobExists(p, hex) },
 	}

@@ -126,6 +126,11 @@ func (c *checker) kernel() {
 			}
 		}
 	}
+	if c.options.Server.ProtectKernelDefaults {
+		for _, wrong := range f.Sysctls {
+			c.problem("kernel", "set it before the install", "%v", wrong)
+		}
+	}
 	if missing := f.Cgroups.Missing("cpu", "memory", "pids"); len(missing) > 0 {
 		c.problem("cgroups", "mount the control groups, or enable the controllers on the kernel's command line (cgroup_enable=memory)",
 			"no %s controller", strings.Join(missing, ", no "))

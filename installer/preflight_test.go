@@ -39,6 +39,8 @@ func TestPreflight(t *testing.T) {
 		{name: "bridge", facts: func(f *Facts) { f.Kernel.Bridge = failure }, want: "kernel: no bridge"},
 		{name: "veth", facts: func(f *Facts) { f.Kernel.Veth = failure }, want: "kernel: no veth"},
 		{name: "nf_tables", facts: func(f *Facts) { f.Kernel.NFTables = failure }, want: "kernel: no nf_tables"},
+		{name: "settings that the node sets", facts: func(f *Facts) { f.Sysctls = []error{failure} }},
+		{name: "settings that it must not set", facts: func(f *Facts) { f.Sysctls = []error{failure} }, options: func(o *Options) { o.Server.ProtectKernelDefaults = true }, want: "kernel: operation not supported"},
 		{name: "cgroup controllers", facts: func(f *Facts) { f.Cgroups.Controllers = map[string]string{"cpu": "/cg", "pids": "/cg"} }, want: "cgroups: no memory controller"},
 		{name: "cgroup v1", facts: func(f *Facts) { f.Cgroups.Unified = "" }, want: "cgroups: version 1", warning: true},
 		{name: "API port", facts: func(f *Facts) { f.Listeners = []hostinfo.Listener{listener("[::]:6443")} }, want: "ports: TCP port 6443 (API server) is taken by a listener on [::]:6443; stop what listens there, or choose another with --https-listen-port"},

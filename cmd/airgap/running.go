@@ -8,13 +8,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -30,15 +28,6 @@ func (a *serverAt) client() (*kubernetes.Clientset, error) {
 	}
 	cfg.QPS, cfg.Burst = 100, 200
 	return kubernetes.NewForConfig(cfg)
-}
-
-// datastore is a client of the server's datastore, by the socket that its API server uses.
-func (a *serverAt) datastore() (*clientv3.Client, error) {
-	socket := filepath.Join(a.paths().Run(), "kine.sock")
-	if _, err := os.Stat(socket); err != nil {
-		return nil, withHint(fmt.Errorf("the server's datastore: %w", err), "start the server, and run this as root on its machine")
-	}
-	return clientv3.New(clientv3.Config{Endpoints: []string{"unix://" + socket}, DialTimeout: 5 * time.Second})
 }
 
 // process is the process ID of the running server, 0 if none runs.

@@ -54,7 +54,7 @@ is, and, by the raw values in the datastore, whether every secret is stored as t
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			r, err := e.rotator(&at)
+			r, err := e.rotator(cmd.Context(), &at)
 			if err != nil {
 				return err
 			}
@@ -85,7 +85,7 @@ func newSecretsChangeCommand(e *env, name, short string, change func(*encryption
 		Use: name, Short: short, Args: cobra.NoArgs,
 		Example: "  airgap secrets-encrypt " + name,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := e.rotator(&at)
+			r, err := e.rotator(cmd.Context(), &at)
 			if err != nil {
 				return err
 			}
@@ -97,17 +97,18 @@ func newSecretsChangeCommand(e *env, name, short string, change func(*encryption
 	return cmd
 }
 
-func (e *env) rotator(at *serverAt) (*encryption.Rotator, error) {
+func (e *env) rotator(ctx context.Context, at *serverAt) (*encryption.Rotator, error) {
 	client, err := at.client()
 	if err != nil {
 		return nil, err
 	}
-	store, err := at.datastore()
+	cluster := encryption.Cluster{Client: client}
+	store, err := cluster.Store(ctx)
 	if err != nil {
-		return nil, err
+		return nil, withHint(err, "run this as root on the server's machine, while the server runs")
 	}
 	return &encryption.Rotator{
-		File: encryption.File(at.paths()), Server: encryption.Cluster{Client: client}, Store: store,
+		File: encryption.File(at.paths()), Server: cluster, Store: store,
 		Report: func(format string, args ...any) { fmt.Fprintf(e.stdout, format+"\n", args...) },
 	}, nil
 }

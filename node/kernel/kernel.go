@@ -56,6 +56,21 @@ func Apply(root string, settings []Setting, protect bool) error {
 	return errors.Join(errs...)
 }
 
+// Wrong lists the protected settings under root that are not what they should be: what a node that is told
+// to protect them refuses to start for.
+func Wrong(root string, settings []Setting) []error {
+	var wrong []error
+	for _, s := range settings {
+		if !s.Protected {
+			continue
+		}
+		if err := s.apply(root, true); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	return wrong
+}
+
 func (s Setting) apply(root string, protect bool) error {
 	file := filepath.Join(root, filepath.FromSlash(strings.ReplaceAll(s.Name, ".", "/")))
 	data, err := os.ReadFile(file)

@@ -62,6 +62,18 @@ func TestProtectedSettingsAreNamedAndLeftAlone(t *testing.T) {
 	}
 }
 
+func TestWrongChangesNothing(t *testing.T) {
+	root := sysctls(t, wrong)
+	if list := Wrong(root, Settings); len(list) != 3 {
+		t.Errorf("%d are wrong, want 3: %v", len(list), list)
+	}
+	for name, want := range wrong {
+		if data, _ := os.ReadFile(filepath.Join(root, strings.ReplaceAll(name, ".", "/"))); strings.TrimSpace(string(data)) != want {
+			t.Errorf("%s was changed to %s", name, data)
+		}
+	}
+}
+
 func TestAMissingSettingIsReported(t *testing.T) {
 	root := sysctls(t, map[string]string{"net.ipv4.ip_forward": "1"})
 	err := Apply(root, Settings, false)
