@@ -66,7 +66,7 @@ func TestDatastores(t *testing.T) {
 				if !strings.Contains(out, move.name) || !strings.Contains(out, "127.0.0.1") {
 					t.Errorf("datastore status:\n%s", out)
 				}
-				s.outage(db)
+				s.outage(db, "made-on-"+strings.ToLower(move.name))
 				s.survived(before)
 			})
 		}) {
@@ -77,7 +77,7 @@ func TestDatastores(t *testing.T) {
 		s.within(t, func() {
 			s.migrate("sqlite", "--overwrite")
 			s.survived(before)
-			s.kubectl("get", "configmap", "made-on-PostgreSQL", "made-on-MySQL", "made-on-etcd")
+			s.kubectl("get", "configmap", "made-on-postgresql", "made-on-mysql", "made-on-etcd")
 		})
 	})
 	s.keepsSecret()
@@ -135,8 +135,9 @@ func (s *site) migrate(endpoint string, args ...string) {
 	s.startNode()
 }
 
-// outage kills the database under the running node, wants it to be told, and the node to go on by itself.
-func (s *site) outage(db *databases.Server) {
+// outage kills the database under the running node, wants it to be told, and the node to go on by itself: it makes a ConfigMap, the
+// witness, as soon as it can.
+func (s *site) outage(db *databases.Server, witness string) {
 	s.t.Helper()
 	db.Stop()
 	eventually(s.t, 60*time.Second, func() error {
@@ -150,15 +151,8 @@ func (s *site) outage(db *databases.Server) {
 		s.t.Errorf("the server did not survive the outage: %v", err)
 	}
 	db.Start()
-	name := "made-on-" + map[bool]string{true: "etcd"}[strings.HasPrefix(db.Endpoint, "https")]
-	switch {
-	case strings.HasPrefix(db.Endpoint, "postgres"):
-		name += "PostgreSQL"
-	case strings.HasPrefix(db.Endpoint, "mysql"):
-		name += "MySQL"
-	}
 	eventually(s.t, patience, func() error {
-		out, err := s.command("kubectl", "--request-timeout=5s", "create", "configmap", name).CombinedOutput()
+		out, err := s.command("kubectl", "--request-timeout=5s", "create", "configmap", witness).CombinedOutput()
 		if err != nil && !strings.Contains(string(out), "AlreadyExists") {
 			return fmt.Errorf("%w: %s", err, out)
 		}
