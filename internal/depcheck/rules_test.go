@@ -94,6 +94,11 @@ var rules = []rule{
 	},
 	{
 		packages: "airgap/...",
+		forbid:   []string{"github.com/k3s-io/kine/pkg/endpoint", "github.com/nats-io/..."},
+		reason:   "kine's endpoint links every driver it has, NATS' server among them: 14 MB that nobody asked for",
+	},
+	{
+		packages: "airgap/...",
 		except:   []string{"airgap/node/...", "airgap/test/..."},
 		forbid:   []string{"k8s.io/kubernetes/..."},
 		direct:   true, // cmd/airgap links the node, and with it Kubernetes
