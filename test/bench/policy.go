@@ -34,12 +34,12 @@ func benchPolicy(ctx context.Context, b *bench) error {
 	fmt.Printf("\nThe agent keeps %s for it. What it costs packets between two pods of the node:\n\n", load["MB-heap"].in("MB"))
 	var rows [][]string
 	for _, side := range []struct{ title, name string }{
-		{"no policy in the cluster", "Unpoliced"},
-		{"the 1,000 policies, none of which selects the two", "Beside"},
-		{"and five that isolate one of them, the last of which allows it", "Isolated"},
+		{"no policy in the cluster", "unpoliced"},
+		{"the 1,000 policies, none of which selects the two", "beside"},
+		{"and five that isolate one of them, the last of which allows it", "isolated"},
 	} {
 		rows = append(rows, []string{
-			side.title, all["Packets/"+side.name+"/RoundTrip"]["ns/op"].scaled(1e-3).in("µs"), all["Packets/"+side.name+"/Stream"]["MB/s"].in("MB/s"),
+			side.title, all["Packets/RoundTrip"]["µs-"+side.name].in("µs"), all["Packets/Stream"]["MB/s-"+side.name].in("MB/s"),
 		})
 	}
 	printTable([]string{"", "UDP round trip", "TCP through an echo"}, rows)
