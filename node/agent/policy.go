@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/knftables"
 
 	"airgap/node/config"
+	"airgap/node/network"
 	"airgap/node/network/policy"
 	"airgap/node/network/policy/admission"
 )
@@ -51,14 +52,14 @@ func (a *agent) runPolicy(ctx context.Context) error {
 		return err
 	}
 	options := policy.Options{
-		Node: a.config.NodeName, Table: config.PolicyTable, Tables: tables, StateDir: a.paths.PolicyState(),
+		Node: a.config.NodeName, Bridge: network.BridgeInterface, Table: config.PolicyTable, Tables: tables, StateDir: a.paths.PolicyState(),
 	}
 	for text := range strings.SplitSeq(a.config.ClusterCIDR, ",") {
-		network, err := netip.ParsePrefix(text)
+		pods, err := netip.ParsePrefix(text)
 		if err != nil {
 			return fmt.Errorf("cluster-cidr: %w", err)
 		}
-		options.Networks = append(options.Networks, network)
+		options.Networks = append(options.Networks, pods)
 	}
 	if _, err := os.Stat("/proc/sys/net/bridge/bridge-nf-call-iptables"); err != nil {
 		klog.ErrorS(err, "the kernel module br_netfilter is missing: network policies do not keep pods of this node from each other")

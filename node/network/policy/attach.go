@@ -148,18 +148,14 @@ func (m *model) useSet(d direction, key string) {
 		}
 		m.rules.defineChain(name, "", append(rules, "goto "+deny)...)
 	})
-	if d == ingress {
-		if m.guarded++; m.guarded == 1 {
-			m.rules.guardGroupcast(true)
-		}
+	if m.guarded++; m.guarded == 1 {
+		m.rules.guard(m.bridge, true)
 	}
 }
 
 func (m *model) releaseSet(d direction, key string) {
 	m.drop(setChain(d, key), m.rules.removeChain)
-	if d == ingress {
-		if m.guarded--; m.guarded == 0 {
-			m.rules.guardGroupcast(false)
-		}
+	if m.guarded--; m.guarded == 0 {
+		m.rules.guard(m.bridge, false)
 	}
 }

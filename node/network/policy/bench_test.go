@@ -47,7 +47,7 @@ func policyOf(b *testing.B, i, variant int) *networkingv1.NetworkPolicy {
 }
 
 func loadLarge(b *testing.B, tables knftables.Interface, policies []*networkingv1.NetworkPolicy) *large {
-	l := &large{newModel(thisNode, bothFamilies), tables}
+	l := &large{newModel(thisNode, "", bothFamilies), tables}
 	for i := range benchNamespaces {
 		l.setNamespace(benchNamespace(i), labels.Set{"n": fmt.Sprint(i)})
 	}

@@ -20,6 +20,7 @@ import (
 // Options are what a controller needs to know of its node.
 type Options struct {
 	Node     string
+	Bridge   string              // interface that the node's pods are attached to; empty if there is none
 	Networks []netip.Prefix      // the cluster's pods; they say which address families there are
 	Table    string              // its name
 	Tables   knftables.Interface // of that table, of family inet, which the controller alone writes
@@ -168,7 +169,7 @@ func (c *Controller) commit(ctx context.Context) error {
 
 // activate makes the model, of everything there is.
 func (c *Controller) activate(ctx context.Context) error {
-	m := newModel(c.options.Node, c.families)
+	m := newModel(c.options.Node, c.options.Bridge, c.families)
 	watches, stop := context.WithCancel(ctx)
 	// Objects that come while the first ones are awaited wait in the queue, too.
 	enqueue := func(apply func(*model)) {

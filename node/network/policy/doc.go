@@ -16,8 +16,8 @@
 //   - From a pod to itself, by a service: always allowed.
 //   - Pods of the host's network are the host: no policy isolates them, no selector finds them.
 //   - Neighbour discovery and ICMP errors about an allowed connection: always allowed.
-//   - Broadcast and multicast between pods: dropped while a pod of this node is isolated for ingress,
-//     since no rule could tell whom such a packet reaches.
+//   - Broadcast and multicast between pods of the node's bridge, and IPv6's link-local addresses on it: dropped while
+//     a pod of this node is isolated, since no policy can be about them.
 //
 // # The table
 //

@@ -17,6 +17,7 @@ import (
 // costs what it changes. It is for one goroutine.
 type model struct {
 	node     string
+	bridge   string // interface that this node's pods are attached to; may be empty
 	families []family
 	rules    *ruleset
 
@@ -29,13 +30,13 @@ type model struct {
 	peers   map[string]*peers // by selector key
 	ports   map[namedPort]*references
 	shared  map[string]*references // chains and sets that depend on no pod, by name
-	guarded int                    // how many pods are isolated for ingress
+	guarded int                    // how many pods are isolated, those for both directions twice
 	owners  map[netip.Addr]*pod    // of this node: whom an address leads to
 }
 
-func newModel(node string, families []family) *model {
+func newModel(node, bridge string, families []family) *model {
 	m := &model{
-		node: node, families: families, rules: newRuleset(),
+		node: node, bridge: bridge, families: families, rules: newRuleset(),
 		objects: map[string]map[string]*corev1.Pod{}, sandboxes: map[string]map[string]*admission.Sandbox{}, pods: map[string]map[string]*pod{},
 		namespaces: map[string]labels.Set{}, policies: map[string]map[string]*policy{},
 		peers: map[string]*peers{}, ports: map[namedPort]*references{}, shared: map[string]*references{},

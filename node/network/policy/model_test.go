@@ -41,7 +41,7 @@ type kernel struct {
 }
 
 func newKernel(t *testing.T) *kernel {
-	k := &kernel{t: t, model: newModel(thisNode, bothFamilies), table: knftables.NewFake(knftables.InetFamily, "airgap-policy")}
+	k := &kernel{t: t, model: newModel(thisNode, "", bothFamilies), table: knftables.NewFake(knftables.InetFamily, "airgap-policy")}
 	tx := k.table.NewTransaction()
 	k.rules.replacement(tx)
 	k.run(tx)

@@ -45,7 +45,7 @@ func (n *node) start() {
 	tables, err := knftables.New(knftables.InetFamily, "airgap-policy")
 	must(n.t, err)
 	n.controller = New(n.api, Options{
-		Node: thisNode, Table: "airgap-policy", Tables: tables, StateDir: n.stateDir,
+		Node: thisNode, Bridge: n.bridge.Name, Table: "airgap-policy", Tables: tables, StateDir: n.stateDir,
 		Networks: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16"), netip.MustParsePrefix("fd42::/56")},
 	})
 	ctx, cancel := context.WithCancel(context.Background())

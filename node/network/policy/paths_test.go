@@ -5,10 +5,12 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -73,6 +75,61 @@ func TestPaths(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Every interface has a link-local address, which no policy can name.
+func TestLinkLocal(t *testing.T) {
+	n := newNode(t)
+	web, client := n.pod(0, "a", "web", app("web")), n.pod(1, "a", "client", app("client"))
+	host := &machine{NetNS: current(t), t: t, addresses: n.gate}
+	host.serve()
+	reaches := func(to *machine, device string) bool {
+		var target netip.Addr
+		to.do(func() error {
+			link, err := netlink.LinkByName(device)
+			if err != nil {
+				return err
+			}
+			all, err := netlink.AddrList(link, netlink.FAMILY_V6)
+			for _, a := range all {
+				if a.IP.IsLinkLocalUnicast() {
+					target, _ = netip.AddrFromSlice(a.IP)
+				}
+			}
+			return err
+		})
+		var index int
+		client.do(func() error {
+			link, err := netlink.LinkByName("eth0")
+			index = link.Attrs().Index
+			return err
+		})
+		return client.reaches("tcp", netip.AddrPortFrom(target.WithZone(strconv.Itoa(index)), 8080), to)
+	}
+	n.apply("p", "{podSelector: {matchLabels: {app: nobody}}}")
+	n.settled()
+	eventually(t, func() string { // once the kernel has checked that the addresses are nobody else's
+		if !reaches(web, "eth0") || !reaches(host, n.bridge.Name) {
+			return "nothing is isolated, and nothing is reached: the test is wrong"
+		}
+		return ""
+	})
+	for name, spec := range map[string]string{
+		"ingress": "{podSelector: {matchLabels: {app: web}}}",
+		"egress":  "{podSelector: {matchLabels: {app: client}}, policyTypes: [Egress]}",
+	} {
+		n.apply("p", spec)
+		n.settled()
+		if reaches(web, "eth0") {
+			t.Errorf("%s: an isolated pod is reached round its policies", name)
+		}
+		if reaches(host, n.bridge.Name) {
+			t.Errorf("%s: the node is reached round policies", name)
+		}
+		if !web.reaches("tcp", netip.AddrPortFrom(client.addresses[ip6], 8080), client) {
+			t.Errorf("%s: neighbours are not found", name)
+		}
+	}
 }
 
 // testServices puts a service's address before web, as kube-proxy would.

@@ -117,7 +117,7 @@ func TestPacketsAgreeWithReference(t *testing.T) {
 			w := newWorld(rand.New(rand.NewPCG(seed, 7)))
 			tables, err := knftables.New(knftables.InetFamily, "airgap-policy")
 			must(t, err)
-			m := newModel(thisNode, bothFamilies)
+			m := newModel(thisNode, "", bothFamilies)
 			for i := range pods {
 				p := w.pod(i)
 				w.pods[p.Namespace+"/"+p.Name] = p

@@ -12,7 +12,7 @@ const (
 	fromPod        = "from-pod"
 	discovery      = "discovery"
 	deny           = "deny"
-	groupcast      = "groupcast"
+	nameless       = "nameless"
 )
 
 // guarded are the chains whose rules never change: without them nothing is enforced.
@@ -36,8 +36,8 @@ func (r *ruleset) defineBase(families []family) {
 	r.defineChain(forwardEgress, "", "jump "+fromPod).hook = knftables.ForwardHook
 	r.defineChain(inputEgress, "", "jump "+fromPod).hook = knftables.InputHook
 	r.defineChain(fromPod, "", r.dispatch(egress, families)...)
-	r.defineChain(forwardIngress, "", append(r.dispatch(ingress, families), "jump "+groupcast)...).hook = knftables.ForwardHook
-	r.defineChain(groupcast, "")
+	r.defineChain(forwardIngress, "", r.dispatch(ingress, families)...).hook = knftables.ForwardHook
+	r.defineChain(nameless, "")
 	r.defineChain(discovery, "", "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect, "+
 		"mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } accept")
 	var last []string
@@ -62,18 +62,24 @@ func (r *ruleset) dispatch(d direction, families []family) []string {
 		lines = append(lines, end(f)+" vmap @"+mapName(d, f))
 		fallback = append(fallback, f.header()+header+" vmap @"+mapName(d, f))
 	}
-	if d == ingress {
-		fallback = append(fallback, "jump "+groupcast)
-	}
-	r.defineChain(untracked, "", fallback...)
-	return lines
+	r.defineChain(untracked, "", append(fallback, "jump "+nameless)...)
+	return append(lines, "jump "+nameless)
 }
 
-// guardGroupcast drops broadcast and multicast between pods, or lets them pass.
-func (r *ruleset) guardGroupcast(on bool) {
-	if on {
-		r.defineChain(groupcast, "", "fib daddr type { broadcast, multicast } drop")
-	} else {
-		r.defineChain(groupcast, "")
+// guard drops, or lets pass, what goes between pods of the bridge by addresses that no rule can be about: broadcast and
+// multicast, of which nothing here says whom it reaches, and the link-local addresses that the kernel gives every
+// interface, in clusters without IPv6, too. From the bridge, link-local packets do not reach the node either. Without
+// a bridge there is nothing to guard.
+func (r *ruleset) guard(bridge string, on bool) {
+	if !on || bridge == "" {
+		r.defineChain(nameless, "")
+		return
 	}
+	from := "iifname \"" + bridge + "\" "
+	within := from + "oifname \"" + bridge + "\" "
+	r.defineChain(nameless, "",
+		from+"ip6 saddr fe80::/10 drop",
+		within+"ip6 daddr fe80::/10 drop",
+		within+"fib daddr type { broadcast, multicast } drop",
+	)
 }
