@@ -78,8 +78,8 @@ func (r *run) configure(context.Context) (string, error) {
 	}
 	// Without a default route nothing tells the node which address is its own.
 	if r.Server.NodeIP == "" && !r.facts.DefaultRoute && values["node-ip"] == nil {
-		if address, ok := defaultNodeIP(r.facts); ok {
-			set("node-ip", address.String())
+		if addresses, missing := defaultNodeIP(r.facts, r.Server); missing == "" {
+			set("node-ip", addresses)
 		}
 	}
 	if data != nil && !changes {

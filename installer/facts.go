@@ -33,6 +33,7 @@ type Facts struct {
 	DefaultRoute bool
 
 	Kubelets     []hostinfo.Process // of other clusters, in this network namespace
+	OtherNode    string             // data folder of a node of ours that runs in this network namespace
 	Rancher      bool               // /etc/rancher: K3s or RKE2 is or was here
 	MissingTools []string
 	SELinux      bool // enforcing
@@ -83,7 +84,12 @@ func gatherFacts(o *Options, p config.Paths) (Facts, error) {
 	if f.Running, err = newService(o, p).running(); err != nil {
 		return f, err
 	}
-	f.Kubelets, err = kubelets(o.host)
+	if f.Kubelets, err = kubelets(o.host); err != nil {
+		return f, err
+	}
+	if f.Root {
+		f.OtherNode, err = otherClaimant(p.DataDir)
+	}
 	return f, err
 }
 

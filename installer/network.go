@@ -4,19 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"airgap/node/config"
 )
 
-// bridge is the interface that pods are attached to.
-const bridge = "cni0"
-
-// interfaces are those that a node makes on its host; those attached to the bridge go with their pods.
-var interfaces = []string{bridge, "flannel.1", "flannel-v6.1", "flannel-wg", "flannel-wg-v6", "kube-ipvs0"}
+// isOurs says whether a node made the interface: the bridge of its pods, or one of Flannel's, whose tunnels
+// end in the number of their network. Those attached to the bridge go with their pods.
+func isOurs(link netlink.Link) bool {
+	name := link.Attrs().Name
+	switch link.Type() {
+	case "bridge":
+		return name == config.PodBridge
+	case "vxlan":
+		return strings.HasPrefix(name, "flannel.") || strings.HasPrefix(name, "flannel-v6.")
+	case "wireguard":
+		return name == "flannel-wg" || name == "flannel-wg-v6"
+	}
+	return name == "kube-ipvs0"
+}
 
 // table is a table of the nf_tables firewall.
 type table struct {
@@ -24,25 +33,35 @@ type table struct {
 	name   string
 }
 
-// tables are those that a node makes: its own of network policies, kube-proxy's (pkg/proxy/nftables), and those of the CNI
-// plugins portmap (plugins/meta/portmap) and bridge (pkg/ip/ipmasq_nftables_linux.go).
+// tables are those that a node makes: its own, kube-proxy's (pkg/proxy/nftables), and that of the CNI
+// plugin portmap (plugins/meta/portmap).
 var tables = []table{
 	{unix.NFPROTO_IPV4, "kube-proxy"},
 	{unix.NFPROTO_IPV6, "kube-proxy"},
 	{unix.NFPROTO_IPV4, "cni_hostport"},
 	{unix.NFPROTO_IPV6, "cni_hostport"},
-	{unix.NFPROTO_INET, "cni_plugins_masquerade"},
+	{unix.NFPROTO_INET, config.PodTable},
 	{unix.NFPROTO_INET, config.PolicyTable},
 }
 
 // removeNetwork removes the node's interfaces, routes and firewall tables.
 func (u *removal) removeNetwork(context.Context) (string, error) {
+	owner, err := claimant()
+	if err != nil {
+		return "", err
+	}
+	if owner != "" && owner != u.paths.DataDir {
+		return "left alone: here it is of the node with the data folder " + owner, removeClaims(u.paths.DataDir)
+	}
 	links, err := removeLinks()
 	if err != nil {
 		return "", err
 	}
 	if err := removeRoutes(); err != nil {
 		return "", err
+	}
+	if err := removeMarkedRules(); err != nil {
+		return "", fmt.Errorf("firewall rules in other programs' tables: %w", err)
 	}
 	removed := 0
 	for _, t := range tables {
@@ -53,7 +72,7 @@ func (u *removal) removeNetwork(context.Context) (string, error) {
 			return "", fmt.Errorf("firewall table %s: %w", t.name, err)
 		}
 	}
-	return fmt.Sprintf("%d interfaces, %d firewall tables removed", links, removed), nil
+	return fmt.Sprintf("%d interfaces, %d firewall tables removed", links, removed), removeClaims(u.paths.DataDir)
 }
 
 // removeRoutes removes the routes that the node added.
@@ -81,24 +100,21 @@ func removeLinks() (removed int, err error) {
 		return 0, fmt.Errorf("list interfaces: %w", err)
 	}
 	index := 0
+	var chosen, own []netlink.Link
 	for _, link := range all {
-		if link.Attrs().Name == bridge {
-			index = link.Attrs().Index
+		if isOurs(link) {
+			own = append(own, link)
+			if link.Attrs().Name == config.PodBridge {
+				index = link.Attrs().Index
+			}
 		}
 	}
-	var chosen []netlink.Link
 	for _, link := range all {
 		if index > 0 && link.Attrs().MasterIndex == index && link.Type() == "veth" {
 			chosen = append(chosen, link)
 		}
 	}
-	for _, name := range interfaces {
-		for _, link := range all {
-			if link.Attrs().Name == name {
-				chosen = append(chosen, link)
-			}
-		}
-	}
+	chosen = append(chosen, own...)
 	for _, link := range chosen {
 		err := netlink.LinkDel(link)
 		if err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) {
@@ -107,49 +123,4 @@ func removeLinks() (removed int, err error) {
 		removed++
 	}
 	return removed, nil
-}
-
-// remove deletes the table with everything in it. The error is ENOENT if there is none. It asks the
-// kernel itself: the node's nft may be gone already.
-func (t table) remove() error {
-	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return err
-	}
-	defer socket.Close()
-	// Changes come in a batch (linux/netfilter/nfnetlink.h); only the deletion asks for an answer.
-	begin := batchMessage(unix.NFNL_MSG_BATCH_BEGIN)
-	remove := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_DELTABLE, unix.NLM_F_ACK)
-	remove.AddData(&nl.Nfgenmsg{NfgenFamily: t.family, Version: nl.NFNETLINK_V0})
-	remove.AddData(nl.NewRtAttr(unix.NFTA_TABLE_NAME, nl.ZeroTerminated(t.name)))
-	end := batchMessage(unix.NFNL_MSG_BATCH_END)
-	var batch []byte
-	for _, message := range []*nl.NetlinkRequest{begin, remove, end} {
-		batch = append(batch, message.Serialize()...)
-	}
-	if err := unix.Sendto(socket.GetFd(), batch, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return err
-	}
-	for {
-		answers, _, err := socket.Receive()
-		if err != nil {
-			return err
-		}
-		for _, answer := range answers {
-			if answer.Header.Type == unix.NLMSG_ERROR && answer.Header.Seq == remove.Seq {
-				if code := int32(nl.NativeEndian().Uint32(answer.Data[:4])); code != 0 {
-					return unix.Errno(-code)
-				}
-				return nil
-			}
-		}
-	}
-}
-
-func batchMessage(kind int) *nl.NetlinkRequest {
-	request := nl.NewNetlinkRequest(kind, 0)
-	message := &nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0}
-	message.ResId = uint16(unix.NFNL_SUBSYS_NFTABLES)<<8 | uint16(unix.NFNL_SUBSYS_NFTABLES)>>8 // big endian
-	request.AddData(message)
-	return request
 }

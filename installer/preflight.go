@@ -96,6 +96,10 @@ func (c *checker) machine() {
 	for _, p := range f.Kubelets {
 		c.problem("kubernetes", "uninstall the other cluster first", "another Kubernetes runs here: %s, process %d", p.Name, p.PID)
 	}
+	if f.OtherNode != "" {
+		c.problem("kubernetes", "uninstall it, or install in a network namespace of its own",
+			"another node, with the data folder %s, runs in this network namespace", f.OtherNode)
+	}
 	if f.Rancher && len(f.Kubelets) == 0 {
 		c.warn("kubernetes", "make sure that it is stopped for good", "/etc/rancher exists: K3s or RKE2 is or was installed here")
 	}
@@ -131,11 +135,33 @@ func (c *checker) kernel() {
 			c.problem("kernel", "set it before the install", "%v", wrong)
 		}
 	}
+	if f.Root {
+		c.flannel()
+	}
 	if missing := f.Cgroups.Missing("cpu", "memory", "pids"); len(missing) > 0 {
 		c.problem("cgroups", "mount the control groups, or enable the controllers on the kernel's command line (cgroup_enable=memory)",
 			"no %s controller", strings.Join(missing, ", no "))
 	} else if f.Cgroups.Version() == 1 {
 		c.warn("cgroups", "boot with systemd.unified_cgroup_hierarchy=1 when you can", "version 1, which Kubernetes will drop")
+	}
+}
+
+// flannel checks that the kernel has what the chosen backend of Flannel needs.
+func (c *checker) flannel() {
+	s := c.options.Server
+	if s.DisableAgent || s.FlannelConf != "" {
+		return
+	}
+	err, module := error(nil), ""
+	switch s.FlannelBackend {
+	case config.FlannelVXLAN:
+		err, module = c.facts.Kernel.VXLAN, "vxlan"
+	case config.FlannelWireGuard:
+		err, module = c.facts.Kernel.WireGuard, "wireguard"
+	}
+	if err != nil {
+		c.problem("kernel", "load its module (modprobe "+module+"), or, with all nodes on one network, choose --flannel-backend host-gw",
+			"no %s interfaces: %v", module, err)
 	}
 }
 
@@ -153,9 +179,9 @@ func (c *checker) network() {
 		}
 	}
 	if s.NodeIP == "" {
-		if _, ok := defaultNodeIP(f); !ok {
+		if _, missing := defaultNodeIP(f, s); missing != "" {
 			c.problem("address", "give an interface an address, or say which to use with --node-ip",
-				"no interface but loopback has an address")
+				"no interface but loopback has an %s address, and the pods' network %s is of that family", missing, s.ClusterCIDR)
 		}
 		return
 	}
@@ -193,15 +219,23 @@ func ports(s *config.Server) []port {
 		port{s.RegistryPort, loopback, "registry-port", "image mirror"})
 }
 
-// defaultNodeIP is the address that a node without --node-ip gets: the first, IPv4 preferred.
-func defaultNodeIP(f Facts) (netip.Addr, bool) {
-	if i := slices.IndexFunc(f.Addresses, netip.Addr.Is4); i >= 0 {
-		return f.Addresses[i], true
+// defaultNodeIP are the addresses that a node without --node-ip gets, separated by commas: the first of each family that the
+// pods' networks have, in their order. missing is the family that no interface has an address of, or empty.
+func defaultNodeIP(f Facts, s *config.Server) (addresses, missing string) {
+	networks, err := s.ClusterNetworks()
+	if err != nil {
+		return "", ""
 	}
-	if len(f.Addresses) > 0 {
-		return f.Addresses[0], true
+	var chosen []string
+	for _, network := range networks {
+		is4 := network.Addr().Is4()
+		i := slices.IndexFunc(f.Addresses, func(a netip.Addr) bool { return a.Is4() == is4 })
+		if i < 0 {
+			return "", map[bool]string{true: "IPv4", false: "IPv6"}[is4]
+		}
+		chosen = append(chosen, f.Addresses[i].String())
 	}
-	return netip.Addr{}, false
+	return strings.Join(chosen, ","), ""
 }
 
 func (c *checker) dataDir() {

@@ -69,6 +69,9 @@ func Uninstall(ctx context.Context, opts UninstallOptions) error {
 	if os.Geteuid() != 0 {
 		return errors.New("not root: run it with sudo")
 	}
+	if err := checkNamespace(u.paths.DataDir); err != nil {
+		return err
+	}
 	if u.Out == nil {
 		u.Out = io.Discard
 	}

@@ -26,11 +26,13 @@ func completeFromHost(a *config.Agent) error {
 		a.NodeName = strings.ToLower(name)
 	}
 	if a.NodeIP == "" {
-		address, err := nodeAddress()
+		cluster, err := a.ClusterNetworks()
 		if err != nil {
 			return err
 		}
-		a.NodeIP = address.String()
+		if a.NodeIP, err = nodeAddresses(cluster); err != nil {
+			return err
+		}
 	}
 	if a.ResolvConf == "" {
 		file, err := resolvConf(config.PathsOf(a.DataDir), "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
@@ -42,28 +44,51 @@ func completeFromHost(a *config.Agent) error {
 	return nil
 }
 
-// nodeAddress is the address that other machines of the site most likely reach this one
-// by: where the kernel would send from if it had to leave, or else the first address of
-// an interface that is up. A host in an air gap often has no default route.
-func nodeAddress() (netip.Addr, error) {
-	// Connecting a UDP socket sends nothing; it makes the kernel choose a route.
-	if conn, err := net.Dial("udp", "192.0.2.1:9"); err == nil {
-		defer conn.Close()
-		if a, err := netip.ParseAddrPort(conn.LocalAddr().String()); err == nil && usable(a.Addr()) {
-			return a.Addr(), nil
+// nodeAddresses are those that other machines of the site most likely reach this one by, separated by
+// commas: one of each family that the cluster has, in the cluster's order, which is what its services go by. A family that the
+// machine lacks is left out as long as there is another.
+func nodeAddresses(cluster []netip.Prefix) (string, error) {
+	available, err := hostinfo.Addresses()
+	if err != nil {
+		return "", err
+	}
+	var chosen []string
+	for _, network := range cluster {
+		is4 := network.Addr().Is4()
+		address := sourceAddress(is4)
+		if !address.IsValid() {
+			if i := slices.IndexFunc(available, func(a netip.Addr) bool { return a.Is4() == is4 }); i >= 0 {
+				address = available[i]
+			}
+		}
+		if address.IsValid() {
+			chosen = append(chosen, address.String())
 		}
 	}
-	addresses, err := hostinfo.Addresses()
+	if len(chosen) == 0 {
+		return "", errors.New("this machine has no address of the cluster's family but loopback; connect it, or give an interface an address (ip address add 10.0.0.1/24 dev eth0) and name it with --node-ip")
+	}
+	return strings.Join(chosen, ","), nil
+}
+
+// sourceAddress is where the kernel would send from if it had to leave, or invalid: a host in an air gap
+// often has no default route.
+func sourceAddress(is4 bool) netip.Addr {
+	far := "[2001:db8::1]:9" // documentation's networks, which are nobody's
+	if is4 {
+		far = "192.0.2.1:9"
+	}
+	// Connecting a UDP socket sends nothing; it makes the kernel choose a route.
+	conn, err := net.Dial("udp", far)
 	if err != nil {
-		return netip.Addr{}, err
+		return netip.Addr{}
 	}
-	if i := slices.IndexFunc(addresses, netip.Addr.Is4); i >= 0 {
-		return addresses[i], nil
+	defer conn.Close()
+	local, err := netip.ParseAddrPort(conn.LocalAddr().String())
+	if err != nil || !usable(local.Addr()) {
+		return netip.Addr{}
 	}
-	if len(addresses) > 0 {
-		return addresses[0], nil
-	}
-	return netip.Addr{}, errors.New("this machine has no address but loopback; connect it, or give an interface an address (ip address add 10.0.0.1/24 dev eth0) and name it with --node-ip")
+	return local.Addr()
 }
 
 func usable(a netip.Addr) bool {

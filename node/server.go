@@ -54,6 +54,13 @@ func Server(ctx context.Context, cfg *config.Server, o Options) error {
 		return err
 	}
 	defer unlock()
+	if !cfg.DisableAgent {
+		release, err := claimNetwork(cfg.DataDir)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	if err := controlplane.Prepare(cfg); err != nil {
 		return err
 	}
@@ -162,6 +169,15 @@ func Lock(paths config.Paths) (unlock func(), err error) {
 		return nil, err
 	}
 	return func() { os.Remove(paths.ServerPID()); f.Close() }, nil
+}
+
+// claimNetwork makes sure that one node runs in a network namespace.
+func claimNetwork(dataDir string) (release func(), err error) {
+	namespace, err := config.NetworkNamespace()
+	if err != nil {
+		return nil, err
+	}
+	return config.ClaimNetwork(config.NetworkClaims, namespace, dataDir)
 }
 
 func pidIn(file string) string {

@@ -97,6 +97,10 @@ func newAgentCommand(*env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// Where Flannel's WireGuard backend keeps the node's key: it takes it from here only.
+			if err := os.Setenv("WIREGUARD_KEY_FILE", config.PathsOf(cfg.DataDir).WireGuardKey()); err != nil {
+				return err
+			}
 			return node.Agent(cmd.Context(), cfg, options)
 		},
 	}

@@ -109,7 +109,7 @@ func Addresses() ([]netip.Addr, error) {
 	}
 	var all []netip.Addr
 	for _, i := range interfaces {
-		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 || slices.Contains([]string{"cni0", "docker0"}, i.Name) {
+		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 || ofPods(i.Name) {
 			continue
 		}
 		addresses, err := i.Addrs()
@@ -124,4 +124,9 @@ func Addresses() ([]netip.Addr, error) {
 		}
 	}
 	return all, nil
+}
+
+// ofPods says whether an interface is for pods or containers: its address is not the machine's.
+func ofPods(name string) bool {
+	return name == "cni0" || name == "docker0" || strings.HasPrefix(name, "flannel")
 }

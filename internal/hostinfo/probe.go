@@ -20,6 +20,8 @@ type Kernel struct {
 	Bridge     error // a bridge interface
 	Veth       error // a pair of virtual interfaces
 	NFTables   error // the nf_tables firewall
+	VXLAN      error // a tunnel of Flannel's backend vxlan
+	WireGuard  error // one of its backend wireguard-native
 }
 
 // ProbeKernel tries each feature in namespaces of its own, which vanish when it returns. It
@@ -37,6 +39,8 @@ func ProbeKernel(dir string) Kernel {
 		k.Bridge = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "probe0"}})
 		k.Veth = netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "probe1"}, PeerName: "probe2"})
 		k.NFTables = probeNFTables()
+		k.VXLAN = netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "probe3"}, VxlanId: 1, Port: 8472})
+		k.WireGuard = netlink.LinkAdd(&netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: "probe4"}})
 	})
 	return k
 }

@@ -5,20 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
 	"airgap/node/config"
 	"airgap/node/kernel"
-	"airgap/node/network"
 )
 
 // agent is one running agent.
@@ -119,30 +115,6 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 		runtime <- nil // for the deferred receive
 		return fmt.Errorf("containerd: %w", err)
 	}
-}
-
-func (a *agent) runNetwork(ctx context.Context, client *rest.Config) error {
-	api, err := kubernetes.NewForConfig(client)
-	if err != nil {
-		return err
-	}
-	services, err := a.config.ServiceNetworks()
-	if err != nil {
-		return err
-	}
-	var addresses []netip.Addr
-	for text := range strings.SplitSeq(a.config.NodeIP, ",") {
-		address, err := netip.ParseAddr(text)
-		if err != nil {
-			return fmt.Errorf("node-ip: %w", err)
-		}
-		addresses = append(addresses, address)
-	}
-	if err := network.EnsureServiceRoute(services, addresses); err != nil {
-		return err
-	}
-	backend := network.Bridge{Name: a.paths.ID, ConfDir: a.cniConf(), StateDir: a.paths.CNIState(), Chained: a.policyPlugin()}
-	return network.Run(ctx, api, a.config.NodeName, backend)
 }
 
 // waitForAPI returns when the API server lets this node's identity in.

@@ -25,7 +25,8 @@ var containerdTemplate string
 // containerdConfig is what containerd.toml is filled in with.
 type containerdConfig struct {
 	Root, State, Socket string
-	Bin, CNIConf        string
+	CNIBins             []string
+	CNIConf             string
 	Runc, RuncRoot      string
 	PauseImage          string
 	Snapshotter         string
@@ -48,8 +49,6 @@ var unusedPlugins = []string{
 	"io.containerd.monitor.container.v1.restart",
 }
 
-func (a *agent) cniConf() string { return filepath.Join(a.paths.AgentEtc(), "cni", "net.d") }
-
 func (a *agent) writeContainerdConfig() (string, error) {
 	pauseImage := a.config.PauseImage
 	if pauseImage == "" {
@@ -62,7 +61,7 @@ func (a *agent) writeContainerdConfig() (string, error) {
 	var out bytes.Buffer
 	if err := t.Execute(&out, containerdConfig{
 		Root: a.paths.Containerd(), State: a.paths.ContainerdState(), Socket: a.paths.ContainerdSocket(),
-		Bin: a.bin, CNIConf: a.cniConf(), Runc: filepath.Join(a.bin, "runc"), RuncRoot: filepath.Join(a.paths.Run(), "runc"),
+		CNIBins: a.cniBins(), CNIConf: a.cniConf(), Runc: filepath.Join(a.bin, "runc"), RuncRoot: filepath.Join(a.paths.Run(), "runc"),
 		PauseImage: pauseImage, Snapshotter: a.config.Snapshotter, RegistryHosts: a.paths.RegistryHosts(),
 		RestrictOOMScoreAdj: a.limits.noResource, DisabledPlugins: unusedPlugins,
 	}); err != nil {

@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/knftables"
 
 	"airgap/node/config"
-	"airgap/node/network"
 	"airgap/node/network/policy"
 	"airgap/node/network/policy/admission"
 )
@@ -52,7 +51,7 @@ func (a *agent) runPolicy(ctx context.Context) error {
 		return err
 	}
 	options := policy.Options{
-		Node: a.config.NodeName, Bridge: network.BridgeInterface, Table: config.PolicyTable, Tables: tables, StateDir: a.paths.PolicyState(),
+		Node: a.config.NodeName, Bridge: config.PodBridge, Table: config.PolicyTable, Tables: tables, StateDir: a.paths.PolicyState(),
 	}
 	for text := range strings.SplitSeq(a.config.ClusterCIDR, ",") {
 		pods, err := netip.ParsePrefix(text)

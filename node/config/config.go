@@ -21,7 +21,7 @@ const (
 type Agent struct {
 	DataDir    string // root of everything the node keeps; absolute
 	NodeName   string // lower-case DNS name; empty: the host's name
-	NodeIP     string // address other nodes reach this one by; empty: found at start
+	NodeIP     string // address other nodes reach this one by, two for dual stack; empty: found at start
 	NodeLabels []string
 	NodeTaints []string
 	ResolvConf string // kubelet's --resolv-conf; empty: a usable one is found, or an empty one made
@@ -38,6 +38,14 @@ type Agent struct {
 	PrivateRegistry                string // registries.yaml; empty: per DataDir, see Paths
 	SystemDefaultRegistry          string // "host[:port][/path]" that has the system images; empty: bundles alone have them
 	DisableDefaultRegistryEndpoint bool   // where registries.yaml has a mirror, do not ask the registry itself
+
+	FlannelBackend    string // FlannelVXLAN…
+	FlannelIface      string // interface to other nodes; empty: the one with NodeIP
+	FlannelConf       string // Flannel's own configuration file (net-conf.json) to use instead of what the fields say
+	FlannelCNIConf    string // CNI configuration list to use instead of the packaged one
+	FlannelIPv6Masq   bool   // hide pods' IPv6 addresses behind the node's, as is done with IPv4
+	FlannelExternalIP bool   // nodes reach each other by NodeExternalIP
+	NodeExternalIP    string // address by which the world reaches this node, two for dual stack
 
 	Snapshotter   string   // containerd's: "overlayfs"
 	PauseImage    string   // empty: the packaged one
@@ -110,6 +118,7 @@ func NewAgent() *Agent {
 		ProxyHealthPort:   10256,
 		ProxyMetricsPort:  10249,
 		RegistryPort:      6445,
+		FlannelBackend:    FlannelVXLAN,
 		Snapshotter:       "overlayfs",
 		ClusterCIDR:       DefaultClusterCIDR,
 		ServiceCIDR:       DefaultServiceCIDR,

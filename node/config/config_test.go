@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -30,6 +31,14 @@ func TestCompleteReportsEveryMistake(t *testing.T) {
 		"profiles":          {func(s *Server) { s.Profiles = []string{"cis", "edge"} }, nil},
 		"storage path":      {func(s *Server) { s.LocalStoragePath = "volumes" }, []string{"default-local-storage-path"}},
 		"mode":              {func(s *Server) { s.KubeconfigMode = "rw" }, []string{"write-kubeconfig-mode"}},
+		"backend":           {func(s *Server) { s.FlannelBackend = "udp" }, []string{`flannel-backend: "udp"`}},
+		"no backend":        {func(s *Server) { s.FlannelBackend = FlannelNone }, nil},
+		"meaningless":       {func(s *Server) { s.FlannelBackend = FlannelNone; s.FlannelIface = "eth0" }, []string{"flannel-iface"}},
+		"relative conf":     {func(s *Server) { s.FlannelConf = "net-conf.json" }, []string{"flannel-conf"}},
+		"no external IP":    {func(s *Server) { s.FlannelExternalIP = true }, []string{"node-external-ip"}},
+		"external host-gw": {func(s *Server) {
+			s.FlannelExternalIP, s.NodeExternalIP, s.FlannelBackend = true, "192.0.2.1", FlannelHostGW
+		}, []string{"flannel-external-ip"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := NewServer()
@@ -86,6 +95,17 @@ func TestURL(t *testing.T) {
 		s.BindAddress = address
 		if got := s.URL(); got != want {
 			t.Errorf("URL of %q is %s, want %s", address, got, want)
+		}
+	}
+}
+
+func TestNodeMaskSize(t *testing.T) {
+	for network, want := range map[string]int{
+		"10.42.0.0/16": 24, "10.42.0.0/24": 24, "10.42.0.0/26": 26, "10.0.0.0/7": 23,
+		"fd42::/56": 64, "fd42::/48": 64, "fd42::/32": 48, "fd42::/112": 112,
+	} {
+		if got := NodeMaskSize(netip.MustParsePrefix(network)); got != want {
+			t.Errorf("a node's part of %s has %d bits, want %d", network, got, want)
 		}
 	}
 }

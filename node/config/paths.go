@@ -110,6 +110,9 @@ func (p Paths) RegistryHosts() string { return p.join("agent", "etc", "container
 // AgentPKI holds the node's own credentials; 0700.
 func (p Paths) AgentPKI() string { return p.join("agent", "pki") }
 
+// WireGuardKey is the node's private key in the pod network of flannel-backend wireguard-native.
+func (p Paths) WireGuardKey() string { return p.join("agent", "pki", "wireguard.key") }
+
 // Kubelet is the kubelet's root folder: volumes and pod state.
 func (p Paths) Kubelet() string { return p.join("agent", "kubelet") }
 

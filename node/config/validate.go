@@ -79,9 +79,8 @@ func (a *Agent) complete() error {
 	if a.Snapshotter != "overlayfs" {
 		add("snapshotter: %q is not supported; images are unpacked for overlayfs", a.Snapshotter)
 	}
-	if err := checkAddress("node-ip", a.NodeIP); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, checkAddress("node-ip", a.NodeIP), checkAddress("node-external-ip", a.NodeExternalIP))
+	errs = append(errs, a.checkFlannel()...)
 	for _, port := range []struct {
 		flag  string
 		value int
@@ -138,15 +137,8 @@ func (a *Agent) complete() error {
 }
 
 func checkAddress(flag, value string) error {
-	if value == "" {
-		return nil
-	}
-	for address := range strings.SplitSeq(value, ",") {
-		if _, err := netip.ParseAddr(address); err != nil {
-			return fmt.Errorf("%s: %q is no IP address", flag, address)
-		}
-	}
-	return nil
+	_, err := addresses(flag, value)
+	return err
 }
 
 // prefixes parses one network, or two of different families separated by a comma.

@@ -159,7 +159,7 @@ func schedulerArgs(paths config.Paths) []string {
 
 func controllerArgs(cfg *config.Server, paths config.Paths) []string {
 	tls := func(name string) string { return filepath.Join(paths.TLS(), name) }
-	return []string{
+	args := []string{
 		"--kubeconfig=" + pki.ControllerManagerConfig(paths),
 		"--secure-port=0",
 		"--leader-elect=false",
@@ -180,6 +180,26 @@ func controllerArgs(cfg *config.Server, paths config.Paths) []string {
 		"--service-cluster-ip-range=" + cfg.ServiceCIDR,
 		"--controllers=*,bootstrapsigner,tokencleaner",
 	}
+	return append(args, nodeMasks(cfg)...)
+}
+
+// nodeMasks says how large a part of the pods' network each node gets. With one family the flag has no suffix.
+func nodeMasks(cfg *config.Server) []string {
+	networks, err := cfg.ClusterNetworks()
+	if err != nil {
+		return nil // Complete has refused it
+	}
+	var args []string
+	for _, n := range networks {
+		flag := "--node-cidr-mask-size"
+		if len(networks) > 1 && n.Addr().Is4() {
+			flag += "-ipv4"
+		} else if len(networks) > 1 {
+			flag += "-ipv6"
+		}
+		args = append(args, flag+"="+strconv.Itoa(config.NodeMaskSize(n)))
+	}
+	return args
 }
 
 // encryptionPoll is how often the API server looks whether its encryption configuration has changed: a

@@ -18,8 +18,11 @@ import (
 // give it to itself.
 const controlPlaneRole = "node-role.kubernetes.io/control-plane"
 
-// Bootstrap returns the add-on that puts into the cluster what nodes need of it: the right to
-// renew their own client certificates, and the node named nodeName, if any, its role.
+// podNetworkRole lets nodes know of each other.
+const podNetworkRole = "airgap:pod-network"
+
+// Bootstrap returns the add-on that puts into the cluster what nodes need of it: the rights to
+// renew their own client certificates and to know of each other, and the node named nodeName, if any, its role.
 func Bootstrap(nodeName string) AddOn {
 	return AddOn{Name: "bootstrap", Run: func(ctx context.Context, config *rest.Config) error {
 		client, err := kubernetes.NewForConfig(config)
@@ -44,15 +47,27 @@ func Bootstrap(nodeName string) AddOn {
 }
 
 func bootstrap(ctx context.Context, client kubernetes.Interface, nodeName string) error {
-	renewal := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "airgap:node-certificate-renewal"},
-		RoleRef: rbacv1.RoleRef{
-			APIGroup: rbacv1.GroupName, Kind: "ClusterRole",
-			Name: "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
-		},
-		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "system:nodes"}},
+	nodes := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "system:nodes"}}
+	bind := func(name, role string) error {
+		_, err := client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+			Subjects:   nodes,
+		}, metav1.CreateOptions{})
+		return ignoreExisting(err)
 	}
-	if _, err := client.RbacV1().ClusterRoleBindings().Create(ctx, renewal, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	// The pod network of a node follows the others; by itself a node may read its own Node only.
+	_, err := client.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: podNetworkRole},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list", "watch"}}},
+	}, metav1.CreateOptions{})
+	if err := ignoreExisting(err); err != nil {
+		return err
+	}
+	if err := bind(podNetworkRole, podNetworkRole); err != nil {
+		return err
+	}
+	if err := bind("airgap:node-certificate-renewal", "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient"); err != nil {
 		return err
 	}
 	if err := grantNetworkPolicy(ctx, client); err != nil {
@@ -62,6 +77,13 @@ func bootstrap(ctx context.Context, client kubernetes.Interface, nodeName string
 		return nil
 	}
 	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:"true"}}}`, controlPlaneRole)
-	_, err := client.CoreV1().Nodes().Patch(ctx, nodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	_, err = client.CoreV1().Nodes().Patch(ctx, nodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
+
+func ignoreExisting(err error) error {
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
 	return err
 }

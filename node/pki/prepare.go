@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -149,7 +150,7 @@ func apiServerLeaf(cfg *config.Server) (leaf, error) {
 		},
 		addresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, service.AsSlice()},
 	}
-	names := append(strings.Split(cfg.NodeIP, ","), cfg.AdvertiseAddress, cfg.BindAddress)
+	names := slices.Concat(strings.Split(cfg.NodeIP, ","), strings.Split(cfg.NodeExternalIP, ","), []string{cfg.AdvertiseAddress, cfg.BindAddress})
 	for _, name := range append(names, cfg.TLSSANs...) {
 		if ip := net.ParseIP(name); ip != nil {
 			if !ip.IsUnspecified() {

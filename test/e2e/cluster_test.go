@@ -63,6 +63,8 @@ func TestNode(t *testing.T) {
 	t.Run("ingress", func(t *testing.T) { testIngress(t, s) })
 	t.Run("kubectl top", func(t *testing.T) { testTop(t, s) })
 	t.Run("a volume outlives its pod", func(t *testing.T) { testVolume(t, s) })
+	t.Run("pod network", func(t *testing.T) { testPodNetwork(t, s) })
+	t.Run("another cluster beside it", func(t *testing.T) { testSecondCluster(t, s) })
 	t.Run("a killed process is started again", func(t *testing.T) { testKilledProcesses(t, s) })
 	t.Run("pods outlive a restart of the service", func(t *testing.T) { testRestart(t, s) })
 	t.Run("everything comes back after a reboot", func(t *testing.T) { testReboot(t, s) })
@@ -372,7 +374,9 @@ func testReboot(t *testing.T, s *site) {
 			_ = exec.Command("umount", "-l", fields[1]).Run()
 		}
 	}
-	_ = exec.Command("ip", "-n", s.namespace, "link", "delete", "cni0").Run()
+	for _, link := range []string{"cni0", "flannel.1"} {
+		_ = exec.Command("ip", "-n", s.namespace, "link", "delete", link).Run()
+	}
 	_ = exec.Command("nsenter", "--net=/run/netns/"+s.namespace, "nft", "flush", "ruleset").Run()
 	if err := os.RemoveAll(runDir); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ func testUninstall(t *testing.T, s *site) {
 	}
 	links := host(t, "ip", "-n", s.namespace, "-o", "link")
 	for line := range strings.Lines(links) {
-		if strings.Contains(line, "cni0") || strings.Contains(line, " veth") {
+		if strings.Contains(line, "cni0") || strings.Contains(line, "flannel") || strings.Contains(line, " veth") {
 			t.Errorf("interface: %s", line)
 		}
 	}
@@ -40,6 +40,12 @@ func testUninstall(t *testing.T, s *site) {
 	}
 	if rules := host(t, "nsenter", "--net=/run/netns/"+s.namespace, "nft", "list", "tables"); strings.TrimSpace(rules) != "" {
 		t.Errorf("nft tables:\n%s", rules)
+	}
+	claims, _ := filepath.Glob("/run/airgap-network/*")
+	for _, claim := range claims {
+		if owner, _ := os.ReadFile(claim); string(owner) == s.dataDir {
+			t.Errorf("%s still claims a network namespace", claim)
+		}
 	}
 	left, _ := exec.Command("find", "/sys/fs/cgroup", "-type", "d", "-path", "*"+filepath.Base(runDir)+"*").Output()
 	if len(left) > 0 {
