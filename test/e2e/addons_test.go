@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -49,20 +48,24 @@ func testIngress(t *testing.T, s *site) {
 		return s.kubectlContains("True", "-n", "kube-system", "get", "helmchart", "traefik", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	})
 	s.apply(routes)
-	address := s.kubectl("-n", "kube-system", "get", "service", "traefik", "-o", "jsonpath={.spec.clusterIP}")
 	for _, url := range []string{
 		"http://ingress.site/version", "https://ingress.site/version", "http://route.site/version", "https://own.site/version",
 	} {
-		eventually(t, patience, func() error { return s.fetch(url, address, `"version": "6.9.2"`) })
+		eventually(t, patience, func() error { return s.fetch(url, `"version": "6.9.2"`) })
 	}
+	t.Run("the Ingress says where it is", func(t *testing.T) {
+		eventually(t, patience, func() error {
+			return s.kubectlContains(s.nodeIP, "-n", "demo", "get", "ingress", "podinfo", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+		})
+	})
 	t.Run("a name that nobody has", func(t *testing.T) {
-		if err := s.fetch("http://nobody.site/", address, "404 page not found"); err != nil {
+		if err := s.fetch("http://nobody.site/", "404 page not found"); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Run("the default certificate is Traefik's own", func(t *testing.T) {
-		out, _ := s.inNamespace("openssl", "s_client", "-connect", address+":443", "-servername", "ingress.site").CombinedOutput()
-		if !strings.Contains(string(out), "TRAEFIK DEFAULT CERT") {
+		out, _ := s.fromNeighbour("openssl", "s_client", "-connect", s.nodeIP+":443", "-servername", "ingress.site")
+		if !strings.Contains(out, "TRAEFIK DEFAULT CERT") {
 			t.Errorf("openssl s_client:\n%s", out)
 		}
 	})
@@ -79,30 +82,25 @@ func testIngress(t *testing.T, s *site) {
 				"--field-selector=status.phase=Running", "-o", "jsonpath={.items[*].spec.containers[0].args}")
 		})
 		s.kubectl("-n", "kube-system", "rollout", "status", "deployment/traefik", "--timeout=120s")
-		eventually(t, patience, func() error { return s.fetch("http://ingress.site/version", address, `"version": "6.9.2"`) })
+		eventually(t, patience, func() error { return s.fetch("http://ingress.site/version", `"version": "6.9.2"`) })
 		eventually(t, patience, func() error {
 			return s.kubectlContains(`"GET /version HTTP/1.1" 200`, "-n", "kube-system", "logs", "deployment/traefik")
 		})
 	})
 }
 
-// fetch gets a URL, whose host's name has this address, and wants text in the answer. Certificates
-// are not verified.
-func (s *site) fetch(url, address, text string) error {
+// fetch gets a URL from another machine, for which the URL's host has the node's address, and wants text in the answer.
+// Certificates are not verified.
+func (s *site) fetch(url, text string) error {
 	host := strings.Split(url, "/")[2]
-	out, err := s.inNamespace("curl", "-sSk", "-m", "5", "--resolve", host+":80:"+address, "--resolve", host+":443:"+address, url).CombinedOutput()
+	out, err := s.fromNeighbour("curl", "-sSk", "-m", "5", "--resolve", host+":80:"+s.nodeIP, "--resolve", host+":443:"+s.nodeIP, url)
 	if err != nil {
-		return fmt.Errorf("%s at %s: %w\n%s", url, address, err, out)
+		return err
 	}
-	if !strings.Contains(string(out), text) {
-		return fmt.Errorf("%s at %s: no %q in\n%s", url, address, text, out)
+	if !strings.Contains(out, text) {
+		return fmt.Errorf("%s: no %q in\n%s", url, text, out)
 	}
 	return nil
-}
-
-// inNamespace is a command of this machine in the site's network.
-func (s *site) inNamespace(name string, args ...string) *exec.Cmd {
-	return exec.Command("nsenter", append([]string{"--net=/run/netns/" + s.namespace, name}, args...)...)
 }
 
 func testTop(t *testing.T, s *site) {
