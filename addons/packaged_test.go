@@ -110,6 +110,13 @@ func TestTraefikIsPackedTheSameTwice(t *testing.T) {
 	}
 }
 
+func TestFilesOf(t *testing.T) {
+	got := FilesOf([]string{"coredns", "traefik"})
+	if want := []string{"coredns", "traefik", "gateway-api-crds", "traefik-crds"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 // render returns what Traefik's chart makes of values on top of the packaged ones.
 func render(t *testing.T, values string) (string, error) {
 	t.Helper()

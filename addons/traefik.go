@@ -55,6 +55,19 @@ func Traefik(image string) (map[string][]byte, error) {
 	return manifests, nil
 }
 
+// FilesOf returns the files, by name without extension, that packaged components are made of. Most are one of their
+// own name; traefik takes its definitions along.
+func FilesOf(components []string) []string {
+	var files []string
+	for _, component := range components {
+		files = append(files, component)
+		if component == componentOf(TraefikFile) {
+			files = append(files, componentOf(GatewayAPIFile), componentOf(TraefikCRDsFile))
+		}
+	}
+	return files
+}
+
 // cutTag splits a reference at its tag. A colon before the last slash is a port.
 func cutTag(image string) (repository, tag string, found bool) {
 	i := strings.LastIndex(image, ":")

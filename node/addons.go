@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -36,7 +35,7 @@ func addOns(cfg *config.Server, log *slog.Logger) []controlplane.AddOn {
 		{Name: "deployer", Run: func(ctx context.Context, client *rest.Config) error {
 			deployer, err := addons.NewDeployer(addons.DeployerOptions{
 				Folder: config.PathsOf(cfg.DataDir).Manifests(), Config: client,
-				Node: cfg.NodeName, Disable: disabled(cfg.Disable), Log: log,
+				Node: cfg.NodeName, Disable: addons.FilesOf(cfg.Disable), Log: log,
 			})
 			if err != nil {
 				return err
@@ -135,17 +134,4 @@ func packaged(cfg *config.Server) (map[string][]byte, error) {
 		Image: images.Reference("local-path-provisioner"), HelperImage: images.Reference("busybox"), Path: cfg.LocalStoragePath,
 	})
 	return manifests, err
-}
-
-// disabled returns the files, by name without extension, that the deployer leaves out: a component that is made of several
-// files has the name of one.
-func disabled(components []string) []string {
-	if !slices.Contains(components, "traefik") {
-		return components
-	}
-	files := slices.Clone(components)
-	for _, name := range []string{addons.GatewayAPIFile, addons.TraefikCRDsFile} {
-		files = append(files, strings.TrimSuffix(name, ".yaml"))
-	}
-	return files
 }

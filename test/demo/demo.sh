@@ -100,8 +100,9 @@ took=$((($(date +%s%N) - began) / 100000000))
 printf 'from the stick to podinfo ready: %d.%d s\n' $((took / 10)) $((took % 10))
 
 say "What runs there"
-# The install waits for its releases; cluster DNS may need a moment longer.
-airgap kubectl -n kube-system rollout status deployment/coredns --timeout=60s >/dev/null
+# The install waits for the bundle's own releases; the packaged components may need a moment longer.
+airgap kubectl -n kube-system wait --for=condition=Ready helmchart/traefik --timeout=60s >/dev/null
+airgap kubectl -n kube-system wait --for=condition=Available deployment --all --timeout=60s >/dev/null
 show airgap status --data-dir "$data"
 show airgap kubectl get nodes -o wide
 show airgap kubectl get pods -A
@@ -110,6 +111,15 @@ show airgap helm list -A
 say "podinfo's page, through its Service, from the machine"
 address=$(airgap kubectl -n demo get service podinfo -o 'jsonpath={.spec.clusterIP}')
 show here curl -sS --max-time 10 "http://$address:9898/"
+echo
+
+say "through Traefik, by a name and with TLS"
+airgap kubectl -n demo create ingress podinfo --rule='podinfo.ship/*=podinfo:9898' >/dev/null
+for _ in $(seq 50); do
+	if here curl -sk --max-time 2 --resolve podinfo.ship:443:10.99.0.2 https://podinfo.ship/version | grep -q version; then break; fi
+	sleep 0.2
+done
+show here curl -sSk --max-time 10 --resolve podinfo.ship:443:10.99.0.2 https://podinfo.ship/version
 echo
 
 say "and through the cluster's DNS, from a pod"
