@@ -128,7 +128,7 @@ func (p *program) suite(ctx context.Context, s *site, specs []string, o *options
 	if err := os.Symlink(p.client, kubectl); err != nil {
 		return err
 	}
-	args := []string{"--procs=" + strconv.Itoa(o.procs), "--timeout=" + o.limit.String(), "--no-color", "--succinct"}
+	args := []string{"--procs=" + strconv.Itoa(o.procs), "--timeout=" + o.limit.String(), "--no-color", "--silence-skips"}
 	for _, spec := range specs {
 		args = append(args, "--focus="+regexp.QuoteMeta(spec)+"$")
 	}

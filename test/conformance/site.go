@@ -63,11 +63,16 @@ func (s *site) command(ctx context.Context, name string, args ...string) *exec.C
 	return cmd
 }
 
-// install is `airgap install` of the bundle with the suite's images, as a user runs it.
+// install is `airgap install` of the bundle with the suite's images, as a user runs it on a machine that
+// never had a network, and so no resolver.
 func (s *site) install(ctx context.Context) error {
+	noResolvers := filepath.Join(s.work, "resolv.conf")
+	if err := os.WriteFile(noResolvers, nil, 0o644); err != nil {
+		return err
+	}
 	_, err := output(s.command(ctx, s.program.airgap, "install", s.program.bundle,
 		"--key", filepath.Join(s.program.repository, "dist/development.pub"),
-		"--init", "none", "--data-dir", s.paths.DataDir, "--node-name", nodeName, "--timeout", "5m"))
+		"--init", "none", "--data-dir", s.paths.DataDir, "--node-name", nodeName, "--resolv-conf", noResolvers, "--timeout", "5m"))
 	return err
 }
 
