@@ -102,7 +102,7 @@ func (d *Datastore) open(ctx context.Context, o Options, h *health) (err error) 
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(storeCtx, func() { db.Close() })
+	d.running.Go(func() { <-storeCtx.Done(); db.Close() })
 	if err := reach(ctx, db); err != nil {
 		return err
 	}

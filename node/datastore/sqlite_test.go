@@ -254,3 +254,36 @@ func TestSQLiteStaysSmall(t *testing.T) {
 	}
 	t.Logf("1,000 revisions of 64 KiB: %d MB, later %d MB; log %d MB", peak>>20, size("")>>20, size("-wal")>>20)
 }
+
+// A database that is mostly free space is made small at a start, and only then.
+func TestSQLiteGivesSpaceBack(t *testing.T) {
+	s := sqliteSubject(t)
+	dir := filepath.Join(s.dir, "db")
+	size := func() int64 {
+		info, err := os.Stat(sqlitePath(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	t.Run("fill", func(t *testing.T) {
+		mustCreate(t, s.start(t), "/registry/kept", "x")
+		db, err := connect(s.store, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		for _, sql := range []string{"CREATE TABLE ballast(b BLOB)", fmt.Sprintf("INSERT INTO ballast VALUES (zeroblob(%d))", minVacuumBytes+1), "DROP TABLE ballast"} {
+			if _, err := db.Exec(sql); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if size() <= minVacuumBytes {
+		t.Fatalf("the database has %d bytes: this test tests nothing", size())
+	}
+	t.Run("start", func(t *testing.T) { mustHave(t, s.start(t), "/registry/kept", "x") })
+	if size() > 1<<20 {
+		t.Errorf("after a start the database still has %d bytes", size())
+	}
+}
