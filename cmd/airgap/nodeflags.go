@@ -71,7 +71,7 @@ func addServerFlags(fs *pflag.FlagSet, s *config.Server) {
 	fs.BoolVar(&s.SecretsEncryption, "secrets-encryption", s.SecretsEncryption, "encrypt secrets in a new datastore; later see `airgap secrets-encrypt`")
 	fs.StringVarP(&s.Kubeconfig, "write-kubeconfig", "o", s.Kubeconfig, "`file` for the administrator's kubeconfig (default: /etc/airgap/airgap.yaml)")
 	fs.StringVar(&s.KubeconfigMode, "write-kubeconfig-mode", s.KubeconfigMode, "its octal `mode`")
-	fs.StringArrayVar(&s.Disable, "disable", s.Disable, "leave out this packaged `component`: coredns, local-storage, metrics-server, servicelb or traefik (repeatable)")
+	fs.StringArrayVar(&s.Disable, "disable", s.Disable, "leave out these packaged `components`, with commas between: coredns, local-storage, metrics-server, servicelb, traefik (repeatable)")
 	fs.StringVar(&s.LocalStoragePath, "default-local-storage-path", s.LocalStoragePath, "`folder` of the volumes of the storage class local-path (default: storage in the data folder)")
 	fs.BoolVar(&s.DisableAgent, "disable-agent", s.DisableAgent, "run the control plane only")
 	fs.StringArrayVar(&s.APIServerArgs, "kube-apiserver-arg", s.APIServerArgs, "pass `flag=value` to the API server (repeatable)")

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -107,5 +108,16 @@ func TestNodeMaskSize(t *testing.T) {
 		if got := NodeMaskSize(netip.MustParsePrefix(network)); got != want {
 			t.Errorf("a node's part of %s has %d bits, want %d", network, got, want)
 		}
+	}
+}
+
+func TestDisableTakesCommas(t *testing.T) {
+	s := NewServer()
+	s.Disable = []string{"coredns, servicelb", "", "traefik"}
+	if err := s.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"coredns", "servicelb", "traefik"}; !slices.Equal(s.Disable, want) {
+		t.Errorf("disabled are %q, want %q", s.Disable, want)
 	}
 }

@@ -51,6 +51,7 @@ func (s *Server) Complete() error {
 		errs = append(errs, fmt.Errorf("default-local-storage-path: %q is not the absolute path of a folder", s.LocalStoragePath))
 	}
 	s.LocalStoragePath = filepath.Clean(s.LocalStoragePath)
+	s.Disable = splitCommas(s.Disable)
 	if s.Kubeconfig == "" {
 		s.Kubeconfig = PathsOf(s.DataDir).Kubeconfig()
 	}
@@ -134,6 +135,19 @@ func (a *Agent) complete() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// splitCommas takes apart the values of a list that hold several: K3s reads --disable so.
+func splitCommas(list []string) []string {
+	var all []string
+	for _, value := range list {
+		for part := range strings.SplitSeq(value, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				all = append(all, part)
+			}
+		}
+	}
+	return all
 }
 
 func checkAddress(flag, value string) error {

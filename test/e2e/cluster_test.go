@@ -67,6 +67,7 @@ func TestNode(t *testing.T) {
 	t.Run("another cluster beside it", func(t *testing.T) { testSecondCluster(t, s) })
 	t.Run("a killed process is started again", func(t *testing.T) { testKilledProcesses(t, s) })
 	t.Run("pods outlive a restart of the service", func(t *testing.T) { testRestart(t, s) })
+	t.Run("a disabled service load balancer takes back what it gave", func(t *testing.T) { testDisabledServiceLB(t, s) })
 	t.Run("everything comes back after a reboot", func(t *testing.T) { testReboot(t, s) })
 	t.Run("a volume outlives a reboot", func(t *testing.T) { testVolumeRemains(t, s) })
 	t.Run("a component is disabled", func(t *testing.T) { testDisable(t, s) })
@@ -315,21 +316,8 @@ func testKilledProcesses(t *testing.T, s *site) {
 
 func testRestart(t *testing.T, s *site) {
 	before := s.started("shell")
-	old, err := s.pid("server")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// SIGTERM ends the server in order; its supervisor sees an end it did not ask for.
 	began := time.Now()
-	if err := syscall.Kill(old, syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, patience, func() error {
-		if err := syscall.Kill(old, 0); err == nil {
-			return errors.New("the server still stops")
-		}
-		return nil
-	})
+	s.stopServer()
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("stopping took %s, want at most 10 s", took)
 	}
@@ -338,6 +326,24 @@ func testRestart(t *testing.T, s *site) {
 	if after := s.started("shell"); after != before {
 		t.Errorf("the pod was started again: %s, before %s", after, before)
 	}
+}
+
+// stopServer ends the server in order; its supervisor sees an end that it did not ask for.
+func (s *site) stopServer() {
+	s.t.Helper()
+	old, err := s.pid("server")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := syscall.Kill(old, syscall.SIGTERM); err != nil {
+		s.t.Fatal(err)
+	}
+	eventually(s.t, patience, func() error {
+		if err := syscall.Kill(old, 0); err == nil {
+			return errors.New("the server still stops")
+		}
+		return nil
+	})
 }
 
 // startNode starts the node as the installer does on a host without an init system, unless it

@@ -159,6 +159,34 @@ func testHostsPort(t *testing.T, s *site, fromOutside func(text string, port int
 	eventually(t, patience, func() error { return fromOutside("client=", 8085) })
 }
 
+// testDisabledServiceLB starts the node once with and once without the service load balancer disabled.
+func testDisabledServiceLB(t *testing.T, s *site) {
+	s.apply(loadBalancer("orphan", 8087, ""))
+	defer s.kubectl("delete", "service/orphan")
+	s.waitForAddress("orphan", s.nodeIP)
+
+	folder := filepath.Join(s.dataDir, "config.yaml.d")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(folder, "disable.yaml")
+	if err := os.WriteFile(file, []byte("disable: [servicelb]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.stopServer()
+	s.startNode()
+	eventually(t, patience, func() error { return s.command("kubectl", "get", "service", "orphan").Run() })
+	s.waitForAddress("orphan", "")
+
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	s.stopServer()
+	s.startNode()
+	eventually(t, patience, func() error { return s.command("kubectl", "get", "service", "orphan").Run() })
+	s.waitForAddress("orphan", s.nodeIP)
+}
+
 // waitForAddress waits until a service's addresses are these, separated by blanks.
 func (s *site) waitForAddress(service, want string) {
 	s.t.Helper()
