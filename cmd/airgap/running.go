@@ -72,10 +72,10 @@ func (e *env) afterChange(ctx context.Context, at *serverAt, restart bool) error
 	return p.err
 }
 
-// restart ends the server, which whoever looks after it starts again, and waits until its API answers.
+// restart makes the server end in a way that whoever looks after it starts it again, and waits until its API answers.
 func (a *serverAt) restart(ctx context.Context, pid int) error {
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		return fmt.Errorf("end the server, process %d: %w", pid, err)
+	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
+		return fmt.Errorf("restart the server, process %d: %w", pid, err)
 	}
 	deadline := time.Now().Add(restartPatience)
 	for {

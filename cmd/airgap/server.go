@@ -3,11 +3,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -55,7 +58,9 @@ func newServerCommand(e *env) *cobra.Command {
 				return err
 			}
 			options.Notify = notify
-			return node.Server(cmd.Context(), cfg, options)
+			ctx, stop := restartOnHangup(cmd.Context())
+			defer stop()
+			return node.Server(ctx, cfg, options)
 		},
 	}
 	addServerFlags(cmd.Flags(), cfg)
@@ -121,6 +126,25 @@ func nodeOptions() (node.Options, error) {
 		return name == "AIRGAP_EXECUTABLE" || name == "AIRGAP_DATA_DIR" || datastoreVariables[name] != ""
 	})
 	return node.Options{Executable: self, Env: env, Log: os.Stderr}, nil
+}
+
+// errRestart ends the server in a way that makes whoever looks after it start it again.
+var errRestart = errors.New("restarting, as a hangup signal asks for")
+
+// restartOnHangup ends the context with errRestart at SIGHUP: the verbs that change what a server reads at its
+// start only send it.
+func restartOnHangup(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	go func() {
+		select {
+		case <-hangup:
+			cancel(errRestart)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { signal.Stop(hangup); cancel(nil) }
 }
 
 // tokenVariables are the environment's names for flags whose values must not be seen in the list of processes.
