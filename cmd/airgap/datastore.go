@@ -117,8 +117,8 @@ func newDatastoreMigrateCommand(e *env) *cobra.Command {
 		Use:   "migrate --to ENDPOINT",
 		Short: "Copy all that Kubernetes keeps from one datastore to another",
 		Long: `Copy all that Kubernetes keeps from one datastore to another: SQLite ("sqlite"), PostgreSQL,
-MySQL or MariaDB, and etcd, in any direction. The node must be stopped; so must every other server of
-the cluster. Values stay as they are, encrypted ones too; the copy is compared with what was read.
+MySQL or MariaDB, and etcd, in any direction. The node must be stopped. Values stay as they are,
+encrypted ones too; the copy is compared with what was read before it counts.
 
 An endpoint with a password is not given on the command line, where every user can read it: give
 "-" and the endpoint on standard input, or the environment variable AIRGAP_DATASTORE_TO (or _FROM).
