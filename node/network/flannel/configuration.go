@@ -17,22 +17,16 @@ import (
 // configuration is what Flannel keeps in net-conf.json: the user's, or one made of the options and of the size in
 // bytes of the packets that the interface to the other nodes takes.
 func (o Options) configuration(mtu int) (*subnet.Config, error) {
-	text, origin := o.Conf, "flannel-conf "+o.Conf
-	if o.Conf == "" {
-		origin = "flannel's configuration"
-		made, err := json.Marshal(o.generated(mtu))
-		if err != nil {
-			return nil, err
-		}
-		text = string(made)
-	} else {
-		data, err := os.ReadFile(o.Conf)
-		if err != nil {
-			return nil, fmt.Errorf("flannel-conf: %w", err)
-		}
-		text = string(data)
+	text, err := json.Marshal(o.generated(mtu))
+	origin := "flannel's configuration"
+	if o.Conf != "" {
+		origin = "flannel-conf " + o.Conf
+		text, err = os.ReadFile(o.Conf)
 	}
-	conf, err := subnet.ParseConfig(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", origin, err)
+	}
+	conf, err := subnet.ParseConfig(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", origin, err)
 	}
