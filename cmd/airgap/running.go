@@ -15,6 +15,8 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"airgap/node/config"
 )
 
 // restartPatience bounds how long a restarted server may take until its API answers.
@@ -74,7 +76,7 @@ func (e *env) afterChange(ctx context.Context, at *serverAt, restart bool) error
 
 // restart makes the server end in a way that whoever looks after it starts it again, and waits until its API answers.
 func (a *serverAt) restart(ctx context.Context, pid int) error {
-	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
+	if err := syscall.Kill(pid, config.RestartSignal); err != nil {
 		return fmt.Errorf("restart the server, process %d: %w", pid, err)
 	}
 	deadline := time.Now().Add(restartPatience)

@@ -10,7 +10,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -58,7 +57,7 @@ func newServerCommand(e *env) *cobra.Command {
 				return err
 			}
 			options.Notify = notify
-			ctx, stop := restartOnHangup(cmd.Context())
+			ctx, stop := restartOnSignal(cmd.Context())
 			defer stop()
 			return node.Server(ctx, cfg, options)
 		},
@@ -129,22 +128,22 @@ func nodeOptions() (node.Options, error) {
 }
 
 // errRestart ends the server in a way that makes whoever looks after it start it again.
-var errRestart = errors.New("restarting, as a hangup signal asks for")
+var errRestart = errors.New("restarting, as a signal asks for")
 
-// restartOnHangup ends the context with errRestart at SIGHUP: the verbs that change what a server reads at its
-// start only send it.
-func restartOnHangup(parent context.Context) (ctx context.Context, stop func()) {
+// restartOnSignal ends the context with errRestart at config.RestartSignal: the verbs that change what a server reads
+// at its start only send it.
+func restartOnSignal(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, config.RestartSignal)
 	go func() {
 		select {
-		case <-hangup:
+		case <-asked:
 			cancel(errRestart)
 		case <-ctx.Done():
 		}
 	}()
-	return ctx, func() { signal.Stop(hangup); cancel(nil) }
+	return ctx, func() { signal.Stop(asked); cancel(nil) }
 }
 
 // tokenVariables are the environment's names for flags whose values must not be seen in the list of processes.

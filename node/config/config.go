@@ -1,6 +1,7 @@
 package config
 
 import (
+	"syscall"
 	"time"
 )
 
@@ -151,3 +152,7 @@ const DebugVerbosity = 4
 // StopTimeout bounds an orderly stop of all processes of a node; what still runs
 // then is killed.
 const StopTimeout = 8 * time.Second
+
+// RestartSignal makes a server end in order, and with an error, so that whoever looks after it starts it again:
+// what is asked to end by SIGTERM stays ended. It is not SIGHUP, which a terminal sends too.
+const RestartSignal = syscall.SIGUSR1

@@ -37,8 +37,7 @@ func (c Cluster) Hashes(ctx context.Context) ([]string, error) {
 
 // Rewrite implements [Server]. An update that changes nothing is written all the same where the stored
 // value is encrypted otherwise than it would be now (apiserver/pkg/storage/etcd3, GuaranteedUpdate).
-func (c Cluster) Rewrite(ctx context.Context, progress func(done, total int)) error {
-	var done int
+func (c Cluster) Rewrite(ctx context.Context) error {
 	options := metav1.ListOptions{Limit: pageSize}
 	for {
 		page, err := c.Client.CoreV1().Secrets("").List(ctx, options)
@@ -62,13 +61,7 @@ func (c Cluster) Rewrite(ctx context.Context, progress func(done, total int)) er
 			if err != nil && !apierrors.IsNotFound(err) {
 				return fmt.Errorf("secret %s/%s: %w", namespace, name, err)
 			}
-			done++
 		}
-		total := done
-		if page.RemainingItemCount != nil {
-			total += int(*page.RemainingItemCount)
-		}
-		progress(done, total)
 		if options.Continue = page.Continue; options.Continue == "" {
 			return nil
 		}

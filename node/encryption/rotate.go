@@ -119,7 +119,7 @@ func (r *Rotator) rewrite(ctx context.Context, s state) error {
 			return r.stepped("rewritten")
 		}
 		r.Report("writing %d secrets again", c.Total)
-		if err := r.Server.Rewrite(ctx, func(int, int) {}); err != nil {
+		if err := r.Server.Rewrite(ctx); err != nil {
 			return fmt.Errorf("write the secrets again: %w; what was done is kept: run it again", err)
 		}
 	}

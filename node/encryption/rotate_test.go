@@ -45,7 +45,7 @@ func (a *apiServer) Hashes(context.Context) ([]string, error) {
 	return []string{a.hash}, nil
 }
 
-func (a *apiServer) Rewrite(ctx context.Context, _ func(done, total int)) error {
+func (a *apiServer) Rewrite(ctx context.Context) error {
 	for name, text := range a.secrets() {
 		a.put(ctx, name, text)
 	}
@@ -156,6 +156,18 @@ func TestRotate(t *testing.T) {
 		t.Errorf("after: %+v", after)
 	}
 	server.check("after a rotation")
+}
+
+// Secrets are counted page by page.
+func TestStatusCountsEverySecret(t *testing.T) {
+	r, server := newCluster(t)
+	const more = 2*pageSize + 50
+	for i := range more {
+		server.put(t.Context(), fmt.Sprintf("many/s%04d", i), "word")
+	}
+	if s := mustStatus(t, r); s.Secrets.Total != secretCount+more || !s.Complete() {
+		t.Errorf("%d secrets are %+v", secretCount+more, s.Secrets)
+	}
 }
 
 var errCut = errors.New("power cut")

@@ -47,7 +47,7 @@ type Server interface {
 	// Hashes returns the sha256, as "sha256:<hex>", of the encryption configuration that each API server works by.
 	Hashes(ctx context.Context) ([]string, error)
 	// Rewrite reads every secret and writes it as it is.
-	Rewrite(ctx context.Context, progress func(done, total int)) error
+	Rewrite(ctx context.Context) error
 }
 
 // ReadStatus reads the file, asks the API server which one it has loaded, and looks at the raw values
