@@ -83,7 +83,7 @@ func (f *criFlags) run(do func(ctx context.Context, c *crictl.Client, args []str
 		if err != nil {
 			return err
 		}
-		return errors.Join(do(ctx, c, args), c.Close(ctx))
+		return errors.Join(crictl.WithoutCode(do(ctx, c, args)), c.Close(ctx))
 	}
 }
 

@@ -61,15 +61,15 @@ func forEach(ids []string, do func(id string) error) error {
 	var errs []error
 	for _, id := range ids {
 		if err := do(id); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", id, withoutCode(err)))
+			errs = append(errs, fmt.Errorf("%s: %w", id, WithoutCode(err)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// withoutCode is an error of the runtime as it says it, without gRPC's words around it.
-func withoutCode(err error) error {
-	if s, ok := status.FromError(err); ok {
+// WithoutCode is an error of the runtime as it says it, without gRPC's words around it.
+func WithoutCode(err error) error {
+	if s, ok := status.FromError(err); ok && err != nil {
 		return errors.New(s.Message())
 	}
 	return err

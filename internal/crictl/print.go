@@ -87,20 +87,22 @@ func (c *Client) value(value any, format string) error {
 	return err
 }
 
-// withInfo is a status with the further information that the runtime gives on request, whose values are mostly JSON.
-func withInfo(status proto.Message, info map[string]string) (map[string]any, error) {
+// inspected is a status with the further information that the runtime gives on request.
+type inspected struct {
+	Status any            `json:"status"`
+	Info   map[string]any `json:"info,omitempty"`
+}
+
+// withInfo reads the further information, whose values are mostly JSON.
+func withInfo(status proto.Message, info map[string]string) (inspected, error) {
 	value, err := plain(status)
 	if err != nil {
-		return nil, err
+		return inspected{}, err
 	}
 	readableTimes(value)
-	out := map[string]any{"status": value}
-	details := map[string]any{}
+	out := inspected{Status: value, Info: map[string]any{}}
 	for name, text := range info {
-		details[name] = decoded(text)
-	}
-	if len(details) > 0 {
-		out["info"] = details
+		out.Info[name] = decoded(text)
 	}
 	return out, nil
 }
