@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
+	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -33,12 +34,17 @@ type Client struct {
 // the connection, and each call that is not a stream.
 func Connect(ctx context.Context, endpoint string, timeout time.Duration, s Streams) (*Client, error) {
 	path := strings.TrimPrefix(endpoint, "unix://")
-	if _, err := os.Stat(path); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("no container runtime at %s: the node does not run, or is another one (--runtime-endpoint)", path)
-		}
+	// gRPC would try until the time is up, and then not say why.
+	conn, err := net.DialTimeout("unix", path, timeout)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("no container runtime at %s: the node does not run, or is another one (--runtime-endpoint)", path)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%s is for root alone: use sudo", path)
+	case err != nil:
 		return nil, err
 	}
+	conn.Close()
 	endpoint = "unix://" + path
 	runtime, err := cri.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(timeout).Build(ctx)
 	if err != nil {
