@@ -143,8 +143,7 @@ func (c *Controller) commit(ctx context.Context) error {
 	case c.model == nil && !c.replace:
 		return nil
 	case c.model == nil:
-		tx.Add(&knftables.Table{})
-		tx.Delete(&knftables.Table{})
+		removal(tx)
 	case c.replace:
 		c.model.rules.replacement(tx)
 	default:
@@ -269,7 +268,12 @@ func (c *Controller) intact(ctx context.Context) bool {
 // Remove removes the table, if there is one: no policy is enforced any more.
 func Remove(ctx context.Context, tables knftables.Interface) error {
 	tx := tables.NewTransaction()
+	removal(tx)
+	return tables.Run(ctx, tx)
+}
+
+// removal adds to tx what removes the table, whether there is one or not.
+func removal(tx *knftables.Transaction) {
 	tx.Add(&knftables.Table{})
 	tx.Delete(&knftables.Table{})
-	return tables.Run(ctx, tx)
 }

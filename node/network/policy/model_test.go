@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -41,7 +40,7 @@ type kernel struct {
 }
 
 func newKernel(t *testing.T) *kernel {
-	k := &kernel{t: t, model: newModel(thisNode, "", bothFamilies), table: knftables.NewFake(knftables.InetFamily, "airgap-policy")}
+	k := &kernel{t: t, model: newModel(thisNode, "cni0", bothFamilies), table: knftables.NewFake(knftables.InetFamily, "airgap-policy")}
 	tx := k.table.NewTransaction()
 	k.rules.replacement(tx)
 	k.run(tx)
@@ -238,32 +237,33 @@ func TestSandboxes(t *testing.T) {
 
 // Whatever happens, and however it is divided into transactions, the kernel has what a new controller would put there
 // at its start; and when all is gone, nothing is left.
-func TestChangesEqualReplacement(t *testing.T) {
+func FuzzChangesEqualReplacement(f *testing.F) {
 	for seed := range uint64(40) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			random := newWorld(rand.New(rand.NewPCG(seed, 3)))
-			k := newKernel(t)
-			empty := k.table.Dump()
-			for range 60 {
-				random.change(k.model)
-				if random.IntN(3) == 0 {
-					k.commit()
-				}
-			}
-			k.commit()
-			fresh := newKernel(t)
-			random.replay(fresh.model)
-			fresh.commit()
-			if got, want := sortedLines(k.table.Dump()), sortedLines(fresh.table.Dump()); !slices.Equal(got, want) {
-				t.Errorf("the table is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-			}
-			random.clear(k.model)
-			k.commit()
-			if left := k.table.Dump(); left != empty {
-				t.Errorf("left over:\n%s", left)
-			}
-		})
+		f.Add(seed)
 	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		random := newWorld(rand.New(rand.NewPCG(seed, 3)))
+		k := newKernel(t)
+		empty := k.table.Dump()
+		for range 60 {
+			random.change(k.model)
+			if random.IntN(3) == 0 {
+				k.commit()
+			}
+		}
+		k.commit()
+		fresh := newKernel(t)
+		random.replay(fresh.model)
+		fresh.commit()
+		if got, want := sortedLines(k.table.Dump()), sortedLines(fresh.table.Dump()); !slices.Equal(got, want) {
+			t.Errorf("the table is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		random.clear(k.model)
+		k.commit()
+		if left := k.table.Dump(); left != empty {
+			t.Errorf("left over:\n%s", left)
+		}
+	})
 }
 
 func sortedLines(text string) []string {

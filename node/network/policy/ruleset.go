@@ -200,8 +200,7 @@ func (r *ruleset) changes(tx *knftables.Transaction) {
 
 // replacement adds to tx the whole table in place of the kernel's, whatever that is.
 func (r *ruleset) replacement(tx *knftables.Transaction) {
-	tx.Add(&knftables.Table{})
-	tx.Delete(&knftables.Table{})
+	removal(tx)
 	tx.Add(&knftables.Table{Comment: knftables.PtrTo("NetworkPolicies of Kubernetes; made by airgap")})
 	for _, name := range sortedKeys(r.sets) {
 		if s := r.sets[name]; !s.gone {
