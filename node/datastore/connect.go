@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"strings"
@@ -205,7 +204,7 @@ const (
 func watchEtcd(ctx context.Context, s config.Datastore, h *health) {
 	client, err := etcdClient(ctx, s)
 	if err != nil {
-		slog.Warn("etcd is not watched over", "error", err)
+		h.log.Warn("etcd is not watched over", "error", err)
 		return
 	}
 	defer client.Close()

@@ -3,7 +3,6 @@ package datastore
 import (
 	"context"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -60,6 +59,7 @@ func Start(ctx context.Context, o Options) (*Datastore, error) {
 		select {
 		case <-ctx.Done():
 			d.running.Wait()
+			h.forget()
 			return nil, ctx.Err()
 		case <-time.After(pause):
 		}
@@ -69,9 +69,7 @@ func Start(ctx context.Context, o Options) (*Datastore, error) {
 			_ = o.Metrics.Register(c) // fails if it is registered already
 		}
 	}
-	if o.StateFile != "" {
-		d.running.Go(func() { <-ctx.Done(); os.Remove(o.StateFile) })
-	}
+	d.running.Go(func() { <-ctx.Done(); h.forget() })
 	return d, nil
 }
 

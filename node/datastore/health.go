@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,16 @@ func (h *health) closed(err error) {
 	defer h.mu.Unlock()
 	h.opening = explain(h.store, err)
 	h.tell()
+}
+
+// forget removes the file: nobody looks at the store any more.
+func (h *health) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.file != "" {
+		os.Remove(h.file)
+		h.file = ""
+	}
 }
 
 // read takes note of the answer to a request that changes nothing.

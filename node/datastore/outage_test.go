@@ -148,10 +148,13 @@ func (s *subject) testMistakes(t *testing.T) {
 			_, _ = Start(ctx, Options{Store: store, Dir: dir, Socket: dir + "/s", StateFile: own.stateFile, Log: slog.New(slog.NewTextHandler(s.log, nil))})
 		}()
 		own.told(t, 4*patienceOfServer, want)
-		cancel()
-		<-ended
 		if data, _ := os.ReadFile(own.stateFile); strings.Contains(string(data), databases.Password) {
 			t.Errorf("the state tells the password: %s", data)
+		}
+		cancel()
+		<-ended
+		if data, err := os.ReadFile(own.stateFile); err == nil {
+			t.Errorf("a state is told of a datastore that nobody looks at: %s", data)
 		}
 	}
 }
