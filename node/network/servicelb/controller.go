@@ -127,7 +127,7 @@ func (c *Controller) sync(ctx context.Context) (complete bool) {
 	verdicts := s.decide()
 	complete = true
 	for _, service := range s.services {
-		if isAnothers(service) {
+		if isAnothers(service) || !isOurs(service) && len(service.Status.Conditions) == 0 {
 			continue
 		}
 		v := verdicts[nameOf(service)] // empty for a service that is no LoadBalancer any more

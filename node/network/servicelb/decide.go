@@ -43,6 +43,9 @@ type verdict struct {
 func (s *snapshot) decide() map[types.NamespacedName]verdict {
 	slices.SortFunc(s.nodes, func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
 	services := s.ours()
+	if len(services) == 0 {
+		return nil
+	}
 	verdicts := map[types.NamespacedName]verdict{}
 	targets := map[types.NamespacedName][]target{}
 	for _, service := range services {
