@@ -114,3 +114,19 @@ func TestPreflightReportsAll(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+func TestDefaultNodeIP(t *testing.T) {
+	both := []netip.Addr{netip.MustParseAddr("fd00::5"), netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("10.0.0.6")}
+	for cluster, want := range map[string]string{
+		"10.42.0.0/16":           "10.0.0.5",
+		"fd42::/56":              "fd00::5",
+		"10.42.0.0/16,fd42::/56": "10.0.0.5,fd00::5",
+		"fd42::/56,10.42.0.0/16": "fd00::5,10.0.0.5",
+	} {
+		s := config.NewServer()
+		s.ClusterCIDR = cluster
+		if got, missing := defaultNodeIP(Facts{Addresses: both}, s); got != want || missing != "" {
+			t.Errorf("with %s: %s, missing %q; want %s", cluster, got, missing, want)
+		}
+	}
+}
