@@ -70,6 +70,11 @@ func Server(ctx context.Context, cfg *config.Server, o Options) error {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if cfg.EnablePprof {
+		if err := servePprof(ctx, paths.Run(), "server"); err != nil {
+			return err
+		}
+	}
 	agentEnded := make(chan struct{})
 	if cfg.DisableAgent {
 		close(agentEnded)
@@ -102,6 +107,11 @@ func Server(ctx context.Context, cfg *config.Server, o Options) error {
 // Whoever calls has put its credentials in place.
 func Agent(ctx context.Context, cfg *config.Agent, o Options) error {
 	setUpLogging(cfg.Debug)
+	if cfg.EnablePprof {
+		if err := servePprof(ctx, config.PathsOf(cfg.DataDir).Run(), "agent"); err != nil {
+			return err
+		}
+	}
 	return agent.Run(ctx, cfg, agent.Options{Executable: o.Executable, Env: o.Env, Log: o.Log})
 }
 

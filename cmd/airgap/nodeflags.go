@@ -45,6 +45,7 @@ func addAgentFlags(fs *pflag.FlagSet, a *config.Agent) {
 	fs.BoolVar(&a.ProtectKernelDefaults, "protect-kernel-defaults", a.ProtectKernelDefaults, "refuse to start where the kernel's settings are not what the node needs, rather than set them")
 	fs.StringSliceVar(&a.Profiles, "profile", a.Profiles, "`names` of sets of settings: cis (hardening), edge (small machines)")
 	fs.BoolVar(&a.Debug, "debug", a.Debug, "log more")
+	fs.BoolVar(&a.EnablePprof, "enable-pprof", a.EnablePprof, "serve Go's profiles to root, on unix sockets in the run folder")
 }
 
 // addServerFlags binds the flags of a server to s. Names and defaults are K3s'.

@@ -53,6 +53,7 @@ type Agent struct {
 	KubeletArgs   []string // "key=value", given to the kubelet last
 	KubeProxyArgs []string
 	Debug         bool // log at DebugVerbosity
+	EnablePprof   bool // serve Go's profiles on unix sockets in Paths.Run
 
 	DisableNetworkPolicy bool // enforce no NetworkPolicies
 
