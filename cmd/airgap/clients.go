@@ -20,6 +20,7 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
 
+	"airgap/internal/atrest"
 	"airgap/node/config"
 	"airgap/registry"
 )
@@ -82,7 +83,7 @@ func runCtr(ctx context.Context, args []string) error {
 }
 
 func runContainerd(ctx context.Context, args []string) error {
-	limitMemory()
+	beLight(atrest.NormalTimerSlack)
 	return command.App().Run(ctx, append([]string{"containerd"}, args...))
 }
 

@@ -7,10 +7,8 @@ import (
 	"errors"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -19,14 +17,6 @@ import (
 	"airgap/node"
 	"airgap/node/config"
 )
-
-// gcPercent trades processor time for memory: the node's processes idle most of the time, and
-// small machines have little to spare. GOGC in the environment overrides it.
-const gcPercent = 25
-
-// settled is when a process of the node has made what it makes at its start and never again;
-// then it gives back the memory that this took.
-const settled = 45 * time.Second
 
 var _, _ = register(newServerCommand), register(newAgentCommand)
 
@@ -50,7 +40,7 @@ func newServerCommand(e *env) *cobra.Command {
 			if os.Geteuid() != 0 {
 				return errors.New("the node runs containers and must run as root")
 			}
-			limitMemory()
+			beLight(timerSlack)
 			notify := systemdNotifier()
 			options, err := nodeOptions()
 			if err != nil {
@@ -95,7 +85,7 @@ func newAgentCommand(*env) *cobra.Command {
 			if err != nil {
 				return &usageError{err}
 			}
-			limitMemory()
+			beLight(timerSlack)
 			systemdNotifier()
 			options, err := nodeOptions()
 			if err != nil {
@@ -168,13 +158,6 @@ func configFile(given, dataDir string) string {
 		return given
 	}
 	return config.PathsOf(dataDir).ConfigFile()
-}
-
-func limitMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	time.AfterFunc(settled, debug.FreeOSMemory)
 }
 
 // systemdNotifier takes the service manager's socket out of the environment, where

@@ -1,0 +1,43 @@
+//go:build !desk
+
+package main
+
+import (
+	"os"
+	"runtime/debug"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"airgap/internal/atrest"
+)
+
+const (
+	// gcPercent trades processor time for memory: the node's processes idle most of the time, and
+	// small machines have little to spare. GOGC in the environment overrides it.
+	gcPercent = 25
+	// timerSlack is how late a wait for a time may end. At rest the control plane has hundreds of
+	// timers, and each wakes a processor by itself.
+	timerSlack = 20 * time.Millisecond
+	// settled is when a process of the node has made what it makes at its start and never again;
+	// then it gives back the memory that this took.
+	settled = 45 * time.Second
+)
+
+// beLight makes a process of the node one that costs little while the cluster is at rest. The
+// figures are in docs/decisions/0018. Pods' processes inherit the slack of timers, through
+// containerd and its shims: containerd calls this with the kernel's own.
+func beLight(slack time.Duration) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if err := atrest.SetTimerSlack(slack); err != nil {
+		klog.V(1).InfoS("the slack of timers cannot be set", "slack", slack, "err", err)
+	}
+	time.AfterFunc(settled, func() {
+		debug.FreeOSMemory()
+		if _, err := atrest.UnmapUnused(); err != nil {
+			klog.V(1).InfoS("what only the start needs stays mapped", "err", err)
+		}
+	})
+}
