@@ -83,7 +83,7 @@ func runCtr(ctx context.Context, args []string) error {
 }
 
 func runContainerd(ctx context.Context, args []string) error {
-	beLight(atrest.NormalTimerSlack)
+	beLight(atrest.NormalTimerSlack, false)
 	return command.App().Run(ctx, append([]string{"containerd"}, args...))
 }
 

@@ -14,8 +14,10 @@ import (
 
 const (
 	// gcPercent trades processor time for memory: the node's processes idle most of the time, and
-	// small machines have little to spare. GOGC in the environment overrides it.
-	gcPercent = 25
+	// small machines have little to spare; edgeGCPercent is for the smallest. GOGC in the
+	// environment overrides both.
+	gcPercent     = 25
+	edgeGCPercent = 10
 	// timerSlack is how late a wait for a time may end. At rest the control plane has hundreds of
 	// timers, and each wakes a processor by itself.
 	timerSlack = 20 * time.Millisecond
@@ -27,9 +29,13 @@ const (
 // beLight makes a process of the node one that costs little while the cluster is at rest. The
 // figures are in docs/decisions/0018. Pods' processes inherit the slack of timers, through
 // containerd and its shims: containerd calls this with the kernel's own.
-func beLight(slack time.Duration) {
+func beLight(slack time.Duration, edge bool) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		percent := gcPercent
+		if edge {
+			percent = edgeGCPercent
+		}
+		debug.SetGCPercent(percent)
 	}
 	if err := atrest.SetTimerSlack(slack); err != nil {
 		klog.V(1).InfoS("the slack of timers cannot be set", "slack", slack, "err", err)

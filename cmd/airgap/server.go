@@ -40,7 +40,7 @@ func newServerCommand(e *env) *cobra.Command {
 			if os.Geteuid() != 0 {
 				return errors.New("the node runs containers and must run as root")
 			}
-			beLight(timerSlack)
+			beLight(timerSlack, cfg.Has(config.ProfileEdge))
 			notify := systemdNotifier()
 			options, err := nodeOptions()
 			if err != nil {
@@ -85,7 +85,7 @@ func newAgentCommand(*env) *cobra.Command {
 			if err != nil {
 				return &usageError{err}
 			}
-			beLight(timerSlack)
+			beLight(timerSlack, cfg.Has(config.ProfileEdge))
 			systemdNotifier()
 			options, err := nodeOptions()
 			if err != nil {

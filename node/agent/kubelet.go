@@ -99,6 +99,13 @@ func (a *agent) kubeletConfiguration() *kubeletv1beta1.KubeletConfiguration {
 		ImageGCHighThresholdPercent: ptr.To(int32(100)),
 		ImageGCLowThresholdPercent:  ptr.To(int32(99)),
 	}
+	if a.config.Has(config.ProfileEdge) {
+		// The lease, every 10 s, says that the node lives; what it looks like may come later.
+		c.NodeStatusUpdateFrequency = metav1.Duration{Duration: 30 * time.Second}
+		c.VolumeStatsAggPeriod = metav1.Duration{Duration: 5 * time.Minute}
+		c.FileCheckFrequency = metav1.Duration{Duration: time.Minute}
+		c.HTTPCheckFrequency = metav1.Duration{Duration: time.Minute}
+	}
 	if a.limits.noResource {
 		c.OOMScoreAdj = ptr.To(int32(0))
 	}

@@ -145,7 +145,11 @@ func apiServerArgs(cfg *config.Server, paths config.Paths, store *datastore.Data
 	if cfg.BindAddress != "" {
 		args = append(args, "--bind-address="+cfg.BindAddress)
 	}
-	return append(args, policy.Args(cfg)...)
+	args = append(args, policy.Args(cfg)...)
+	if cfg.Has(config.ProfileEdge) {
+		args = append(args, edgeAPIServerArgs()...)
+	}
+	return args
 }
 
 func schedulerArgs(paths config.Paths) []string {
@@ -179,6 +183,9 @@ func controllerArgs(cfg *config.Server, paths config.Paths) []string {
 		"--cluster-cidr=" + cfg.ClusterCIDR,
 		"--service-cluster-ip-range=" + cfg.ServiceCIDR,
 		"--controllers=*,bootstrapsigner,tokencleaner",
+	}
+	if cfg.Has(config.ProfileEdge) {
+		args = append(args, edgeControllerArgs()...)
 	}
 	return append(args, nodeMasks(cfg)...)
 }
