@@ -21,10 +21,14 @@ const (
 	// timerSlack is how late a wait for a time may end. At rest the control plane has hundreds of
 	// timers, and each wakes a processor by itself.
 	timerSlack = 20 * time.Millisecond
-	// settled is when a process of the node has made what it makes at its start and never again;
-	// then it gives back the memory that this took.
-	settled = 45 * time.Second
 )
+
+// settled is when a process of the node has made what it makes at its start and never again: its
+// own parts first, then the add-ons with their kinds. Then it gives back the memory that this took,
+// and from then on, at lastSettled's interval, what bursts of work left.
+var settled = []time.Duration{45 * time.Second, 2 * time.Minute}
+
+const lastSettled = 15 * time.Minute
 
 // beLight makes a process of the node one that costs little while the cluster is at rest. The
 // figures are in docs/decisions/0018. Pods' processes inherit the slack of timers, through
@@ -40,10 +44,17 @@ func beLight(slack time.Duration, edge bool) {
 	if err := atrest.SetTimerSlack(slack); err != nil {
 		klog.V(1).InfoS("the slack of timers cannot be set", "slack", slack, "err", err)
 	}
-	time.AfterFunc(settled, func() {
-		debug.FreeOSMemory()
-		if _, err := atrest.UnmapUnused(); err != nil {
-			klog.V(1).InfoS("what only the start needs stays mapped", "err", err)
+	go func() {
+		for i := 0; ; i++ {
+			pause := lastSettled
+			if i < len(settled) {
+				pause = settled[i]
+			}
+			time.Sleep(pause)
+			debug.FreeOSMemory()
+			if _, err := atrest.UnmapUnused(); err != nil {
+				klog.V(1).InfoS("what only the start needs stays mapped", "err", err)
+			}
 		}
-	})
+	}()
 }
