@@ -22,6 +22,7 @@ import (
 	"airgap/node/agent"
 	"airgap/node/config"
 	"airgap/node/controlplane"
+	"airgap/node/kernel"
 )
 
 // Options are what a running node needs besides its configuration.
@@ -38,6 +39,11 @@ func Server(ctx context.Context, cfg *config.Server, o Options) error {
 	setUpLogging(cfg.Debug)
 	if err := completeFromHost(&cfg.Agent); err != nil {
 		return err
+	}
+	if cfg.ProtectKernelDefaults && !cfg.DisableAgent {
+		if err := errors.Join(kernel.Wrong(kernel.Root, kernel.Settings)...); err != nil {
+			return err
+		}
 	}
 	if !cfg.DisableAgent {
 		if _, err := agent.Registries(&cfg.Agent); err != nil {
