@@ -71,6 +71,8 @@ func TestNode(t *testing.T) {
 	t.Run("everything comes back after a reboot", func(t *testing.T) { testReboot(t, s) })
 	t.Run("a volume outlives a reboot", func(t *testing.T) { testVolumeRemains(t, s) })
 	t.Run("a component is disabled", func(t *testing.T) { testDisable(t, s) })
+	t.Run("security", func(t *testing.T) { testSecurity(t, s) })
+	t.Run("profile cis", func(t *testing.T) { testProfileCIS(t, s) })
 	t.Run("uninstall leaves nothing", func(t *testing.T) { testUninstall(t, s) })
 }
 
