@@ -45,29 +45,9 @@ func unpackPackages(ctx context.Context, p images.Packages, arch, work string) (
 	if err := download(ctx, p, arch, home, debs); err != nil {
 		return nil, err
 	}
-	for _, name := range merged {
-		if err := os.MkdirAll(filepath.Join(root, "usr", name), 0o755); err != nil {
-			return nil, err
-		}
-		if err := os.Symlink("usr/"+name, filepath.Join(root, name)); err != nil {
-			return nil, err
-		}
-	}
-	archives, err := filepath.Glob(filepath.Join(debs, "*.deb"))
+	versions, err := extract(ctx, debs, root)
 	if err != nil {
 		return nil, err
-	}
-	versions := map[string]string{}
-	for _, deb := range archives {
-		shown, err := run(exec.CommandContext(ctx, "dpkg-deb", "--show", "--showformat=${Package} ${Version}", deb))
-		if err != nil {
-			return nil, err
-		}
-		name, version, _ := strings.Cut(string(shown), " ")
-		versions[name] = version
-		if _, err := run(exec.CommandContext(ctx, "dpkg-deb", "--extract", deb, root)); err != nil {
-			return nil, err
-		}
 	}
 	files, err := tree(root)
 	if err != nil {
@@ -86,13 +66,17 @@ func unpackPackages(ctx context.Context, p images.Packages, arch, work string) (
 
 // download puts the packages and all they depend on into the folder debs.
 func download(ctx context.Context, p images.Packages, arch, home, debs string) error {
+	main, security, err := archives(ctx)
+	if err != nil {
+		return err
+	}
 	var sources strings.Builder
 	for _, suite := range p.Suites {
-		mirror := "http://deb.debian.org/debian"
+		site := main
 		if strings.HasSuffix(suite, "-security") {
-			mirror += "-security"
+			site = security
 		}
-		fmt.Fprintf(&sources, "deb [target=Packages signed-by=%s] %s %s main\n", debianKeyring, mirror, suite)
+		fmt.Fprintf(&sources, "deb [target=Packages signed-by=%s] %s %s main\n", debianKeyring, site, suite)
 	}
 	for name, content := range map[string]string{"sources.list": sources.String(), "status": ""} {
 		if err := os.WriteFile(filepath.Join(home, name), []byte(content), 0o644); err != nil {

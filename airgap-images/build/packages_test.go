@@ -4,6 +4,7 @@ import (
 	"context"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,7 +45,19 @@ images:
 // archiveOrSkip skips a test that needs Debian's archive where it cannot be reached.
 func archiveOrSkip(t *testing.T) {
 	t.Helper()
-	connection, err := net.DialTimeout("tcp", "deb.debian.org:80", 5*time.Second)
+	site, _, err := archives(t.Context())
+	if err != nil {
+		t.Skip(err)
+	}
+	u, err := url.Parse(site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := u.Port()
+	if port == "" {
+		port = u.Scheme
+	}
+	connection, err := net.DialTimeout("tcp", net.JoinHostPort(u.Hostname(), port), 5*time.Second)
 	if err != nil {
 		t.Skip("Debian's archive cannot be reached: ", err)
 	}

@@ -19,10 +19,11 @@ import (
 // source gets what goes into one image for one architecture.
 type source struct {
 	image    *images.Image
-	packages *packages // below the image; nil without
-	arch     string    // GOARCH
-	folder   string    // of the declaration
-	work     string    // for temporary files
+	packages *packages         // below the image; nil without
+	foreign  map[string]string // versions of the packages that an executable for another architecture came in
+	arch     string            // GOARCH
+	folder   string            // of the declaration
+	work     string            // for temporary files
 }
 
 // executable makes the image's executable and returns its path.
@@ -38,10 +39,13 @@ func (s *source) executable(ctx context.Context) (string, error) {
 	case b.C != nil:
 		return output, s.compileC(ctx, b.C, output)
 	default:
-		if s.arch != runtime.GOARCH {
-			return "", fmt.Errorf("%s is Debian's for this machine's %s; build it on a machine of %s", b.Debian.Executable, runtime.GOARCH, s.arch)
+		if s.arch == runtime.GOARCH {
+			return b.Debian.Executable, nil
 		}
-		return b.Debian.Executable, nil
+		root := filepath.Join(s.work, "debian-"+s.image.Name+"-"+s.arch)
+		var err error
+		s.foreign, err = Unpack(ctx, s.arch, []string{s.image.Upstream.Debian}, root)
+		return filepath.Join(root, b.Debian.Executable), err
 	}
 }
 
@@ -92,9 +96,12 @@ func (s *source) version(ctx context.Context) (string, error) {
 		return up.Version, nil
 	}
 	var exact string // [epoch:]upstream-revision
-	if s.packages != nil {
+	switch {
+	case s.packages != nil:
 		exact = s.packages.versions[up.Debian]
-	} else {
+	case s.foreign != nil:
+		exact = s.foreign[up.Debian]
+	default:
 		out, err := run(exec.CommandContext(ctx, "dpkg-query", "-W", "-f", "${Version}", up.Debian))
 		if err != nil {
 			return "", fmt.Errorf("%w; is the Debian package %s installed?", err, up.Debian)
@@ -172,7 +179,8 @@ func (s *source) programs(ctx context.Context) ([]file, error) {
 	}
 	files := []file{main}
 	if b.Debian != nil && b.Debian.Applets {
-		out, err := run(exec.CommandContext(ctx, executable, "--list-full"))
+		// Both architectures' are of one version, see version: this machine's can be asked.
+		out, err := run(exec.CommandContext(ctx, b.Debian.Executable, "--list-full"))
 		if err != nil {
 			return nil, err
 		}

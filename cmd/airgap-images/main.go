@@ -5,6 +5,7 @@
 //	airgap-images build -o build/images --platform linux/amd64,linux/arm64 pause coredns
 //	airgap-images build -f test/podinfo/image.yaml -o build/podinfo/image
 //	airgap-images list
+//	airgap-images unpack --platform linux/arm64 -o build/arm64/debian nftables libseccomp-dev
 package main
 
 import (
@@ -25,8 +26,10 @@ import (
 
 const usage = `Usage: airgap-images build -o LAYOUT [-f FILE] [--platform LIST] [NAME]...
        airgap-images list [-f FILE]
+       airgap-images unpack -o FOLDER [--platform PLATFORM] PACKAGE...
 
 Builds the images declared in FILE, or those named, into the OCI image layout LAYOUT.
+Or unpacks Debian packages, with all they depend on, into FOLDER.
 
   -f FILE          the declaration (airgap-images/images.yaml)
   -o LAYOUT        folder to write, replaced as a whole
@@ -60,6 +63,14 @@ func run(ctx context.Context, args []string) error {
 	platforms := flags.String("platform", "linux/"+runtime.GOARCH, "")
 	if err := flags.Parse(args[1:]); err != nil {
 		return errUsage
+	}
+	if args[0] == "unpack" {
+		arch, ok := strings.CutPrefix(*platforms, "linux/")
+		if !ok || *output == "" || flags.NArg() == 0 {
+			return errUsage
+		}
+		_, err := build.Unpack(ctx, arch, flags.Args(), *output)
+		return err
 	}
 	data, err := os.ReadFile(*declaration)
 	if err != nil {
