@@ -14,6 +14,17 @@ ZSTD_LEVEL ?= 19
 # AIRGAP_KEY signs dist/system.airgap; the development key is made at its first use, COSIGN_PASSWORD is its password.
 # ZSTD_LEVEL is that of the payload: 3 packs in three seconds rather than two minutes, 30 % larger.
 
+# What is built for another architecture stands beside what is built for this one.
+ifeq ($(ARCH),$(HOST_ARCH))
+B      := build
+BIN    := bin/airgap
+SYSTEM := dist/system.airgap
+else
+B      := build/$(ARCH)
+BIN    := bin/airgap-$(ARCH)
+SYSTEM := dist/system-$(ARCH).airgap
+endif
+
 # Every Go command has the same flags, or one would not find in the cache what another built.
 TAGS := netgo,osusergo,seccomp,static_build,sqlite_omit_load_extension,no_btrfs,no_devmapper,no_zfs,no_aufs,grpcnotrace,providerless
 export GOFLAGS         := -trimpath -buildvcs=false -tags=$(TAGS)
@@ -32,15 +43,17 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: deps root ## bin/airgap, the self-extracting executable (the first time 16 minutes on two cores)
-	@{ find build/root \( -type f -o -type l \) -print0 | sort -z | xargs -0 sha256sum; \
-	   sha256sum build/launcher; echo "zstd $(ZSTD_LEVEL)"; } > build/contents.new
-	@cmp -s build/contents.new build/contents || mv build/contents.new build/contents
-	@$(MAKE) --no-print-directory bin/airgap
+	@{ find $(B)/root \( -type f -o -type l \) -print0 | sort -z | xargs -0 sha256sum; \
+	   sha256sum $(B)/launcher; echo "zstd $(ZSTD_LEVEL)"; } > $(B)/contents.new
+	@cmp -s $(B)/contents.new $(B)/contents || mv $(B)/contents.new $(B)/contents
+	@$(MAKE) --no-print-directory $(BIN)
 
-images: deps build/images/index.json ## build/images, the system images as an OCI layout
+images: deps $(B)/images/index.json ## build/images, the system images as an OCI layout
 
 system: build images $(AIRGAP_KEY) ## dist/system.airgap, the signed bundle that others start from
-	SOURCE_DATE_EPOCH=$(EPOCH) build/root/bin/airgap build --update -f airgap-images/system.yaml -o dist/system.airgap --key $(AIRGAP_KEY)
+	sed -e 's#linux/amd64#linux/$(ARCH)#; s#\.\./build/images#images#; s#\.\./bin/airgap#$(abspath $(BIN))#' \
+		airgap-images/system.yaml > $(B)/system.yaml
+	SOURCE_DATE_EPOCH=$(EPOCH) $(TOOL) build --update -f $(B)/system.yaml -o $(SYSTEM) --key $(AIRGAP_KEY)
 
 podinfo: deps build/podinfo/image/index.json build/podinfo/chart ## build/podinfo, the image and the chart that the demo and the tests install
 
@@ -76,7 +89,7 @@ clean: ## remove all that was built; the Go caches stay
 IMAGES = go run ./cmd/airgap-images build --platform linux/$(ARCH)
 IMAGE_BUILDER := go.mod $(wildcard cmd/airgap-images/*.go airgap-images/*.go airgap-images/build/*.go)
 
-build/images/index.json: airgap-images/images.yaml $(wildcard airgap-images/*/go.mod $(foreach d,coredns coredns/* traefik/* traefik/*/*,airgap-images/$(d)/*)) $(IMAGE_BUILDER)
+$(B)/images/index.json: airgap-images/images.yaml $(wildcard airgap-images/*/go.mod $(foreach d,coredns coredns/* traefik/* traefik/*/*,airgap-images/$(d)/*)) $(IMAGE_BUILDER)
 	$(IMAGES) -o $(@D)
 
 build/podinfo/image/index.json: $(wildcard test/podinfo/*) $(IMAGE_BUILDER)
@@ -126,30 +139,51 @@ all_stamps  = $(airgap_stamp) $(kubernetes_stamp) $(helm_stamp) $(containerd_sta
 
 STATIC := -s -w -linkmode external -extldflags -static
 TARGET := GOARCH=$(ARCH)
+TOOL   := build/root/bin/airgap
 ifneq ($(ARCH),$(HOST_ARCH))
-TARGET += CC=aarch64-linux-gnu-gcc
+# A cross compiler, and the target's libseccomp and nft out of Debian's packages for it.
+GNU     = $(if $(filter amd64,$(ARCH)),x86_64,aarch64)-linux-gnu
+LIB     = $(abspath $(B))/debian/usr/lib/$(GNU)
+TARGET += CC=$(GNU)-gcc PKG_CONFIG_LIBDIR=$(LIB)/pkgconfig PKG_CONFIG_SYSROOT_DIR=$(abspath $(B))/debian \
+	PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
+$(TOOL):
+	$(MAKE) ARCH=$(HOST_ARCH) root
+root: $(TOOL)
 endif
 
 # go build keeps track of its own dependencies; "tool" is the tool lines of go.mod: runc, the
 # shim, helm, the CNI plugins.
-root: deps build/root/bin/nft
-	$(TARGET) CGO_ENABLED=0 go build -ldflags '-s -w' -o build/launcher ./cmd/launcher
-	$(TARGET) go build -ldflags '$(STATIC) $(tools_stamp)' -o build/root/bin/ tool
-	$(TARGET) CGO_ENABLED=0 go build -ldflags '-s -w' -o build/root/bin/ ./cmd/airgap-policy
-	$(TARGET) go build -ldflags '$(STATIC) $(all_stamps)' -o build/root/bin/airgap ./cmd/airgap
+root: deps $(B)/root/bin/nft
+	$(TARGET) CGO_ENABLED=0 go build -ldflags '-s -w' -o $(B)/launcher ./cmd/launcher
+	$(TARGET) go build -ldflags '$(STATIC) $(tools_stamp)' -o $(B)/root/bin/ tool
+	$(TARGET) CGO_ENABLED=0 go build -ldflags '-s -w' -o $(B)/root/bin/ ./cmd/airgap-policy
+	$(TARGET) go build -ldflags '$(STATIC) $(all_stamps)' -o $(B)/root/bin/airgap ./cmd/airgap
 
-bin/airgap: build/contents
+$(BIN): $(B)/contents
 	@mkdir -p bin
-	go run ./cmd/pack -launcher build/launcher -root build/root -o $@ -zstd 'zstd -q -$(ZSTD_LEVEL) --long=25 -T0'
+	go run ./cmd/pack -launcher $(B)/launcher -root $(B)/root -o $@ -zstd 'zstd -q -$(ZSTD_LEVEL) --long=25 -T0'
 
 # Debian's nft with its libraries and its loader, for machines that have none. kube-proxy calls
 # it by the hundred: the wrapper starts no process of its own.
-build/root/bin/nft: /usr/sbin/nft Makefile
-	@test $(ARCH) = $(HOST_ARCH) || { echo "error: nft for $(ARCH) is copied on a machine of that architecture only" >&2; exit 1; }
-	mkdir -p build/root/bin build/root/lib
-	install -m 0755 $< $$(ldd $< | grep -o '/[^ ]*') build/root/lib
+ifeq ($(ARCH),$(HOST_ARCH))
+NFT := /usr/sbin/nft
+$(NFT): | deps
+libraries = $$(ldd $(NFT) | grep -o '/[^ ]*')
+else
+NFT := $(B)/debian/usr/sbin/nft
+$(NFT): Makefile
+	go run ./cmd/airgap-images unpack --platform linux/$(ARCH) -o $(B)/debian nftables libseccomp-dev
+# Each library that one already listed needs, until there is no more.
+libraries = $$(new=$(NFT); all=; while [ -n "$$new" ]; do all="$$all $$new"; \
+	new=$$(readelf -d $$new | sed -n 's/.*(NEEDED).*\[\(.*\)\].*/\1/p' | sort -u | while read -r l; do \
+	case "$$all" in *"/$$l"*) ;; *) echo $(LIB)/$$l;; esac; done); done; echo $${all\#* $(NFT)})
+endif
+
+$(B)/root/bin/nft: $(NFT) Makefile
+	mkdir -p $(B)/root/bin $(B)/root/lib
+	install -m 0755 $(NFT) $(libraries) $(B)/root/lib
 	printf '#!/bin/sh\nlib=$${0%%/*}/../lib\nexec "$$lib/%s" --library-path "$$lib" "$$lib/nft" "$$@"\n' \
-		$$(basename $$(ldd $< | grep -o '/[^ ]*/ld-linux[^ ]*')) > $@
+		$$(cd $(B)/root/lib && echo ld-linux*) > $@
 	chmod 0755 $@
 
 dist/development.key: | build
@@ -161,7 +195,9 @@ dist/development.key: | build
 # The databases are for the tests, which run their own servers: those that the packages start are stopped.
 PACKAGES := build-essential docker-registry iputils-ping libseccomp-dev pkg-config nftables busybox-static zstd skopeo openssl iproute2 jq curl ca-certificates git \
 	$(addsuffix -server,mariadb etcd) postgresql
-/usr/sbin/nft: | deps
+ifneq ($(ARCH),$(HOST_ARCH))
+PACKAGES += gcc-$(subst _,-,$(GNU)) libc6-dev-$(ARCH)-cross qemu-user-static
+endif
 
 deps:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
