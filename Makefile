@@ -71,6 +71,10 @@ check: deps ## format, vet, staticcheck, unit and script tests: all that needs n
 	go test $(DESK) $(LIGHT) ./test/bench
 	cd airgap-images/coredns && GOFLAGS= CGO_ENABLED=0 go test ./...
 
+test-vm: system ## what other processors run, under an emulator
+	$(MAKE) --no-print-directory ARCH=arm64 system
+	go test -v -count=1 -timeout=30m ./test/vm
+
 bench: system podinfo ## measure, in paired runs: the figures of docs/benchmarks.md
 	go run ./test/bench
 
@@ -82,7 +86,7 @@ conformance: system build/conformance/images/index.json build/conformance/e2e.te
 clean: ## remove all that was built; the Go caches stay
 	rm -rf bin build dist
 
-.PHONY: help build images system podinfo demo test check bench conformance clean deps root
+.PHONY: help build images system podinfo demo test test-vm check bench conformance clean deps root
 
 ##@ Images
 

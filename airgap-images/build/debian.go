@@ -108,9 +108,31 @@ func extract(ctx context.Context, debs, root string) (map[string]string, error) 
 		}
 		name, version, _ := strings.Cut(string(shown), " ")
 		versions[name] = version
-		if _, err := run(exec.CommandContext(ctx, "dpkg-deb", "--extract", deb, root)); err != nil {
-			return nil, err
+		if err := extractOne(ctx, deb, root); err != nil {
+			return nil, fmt.Errorf("%s: %w", filepath.Base(deb), err)
 		}
 	}
 	return versions, nil
+}
+
+// extractOne does what dpkg-deb --extract does, but leaves folders that are links as they are: Debian 12's
+// packages still have files in /lib.
+func extractOne(ctx context.Context, deb, root string) error {
+	unpack := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
+	var problem strings.Builder
+	unpack.Stderr = &problem
+	content, err := unpack.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := unpack.Start(); err != nil {
+		return err
+	}
+	tar := exec.CommandContext(ctx, "tar", "--extract", "--preserve-permissions", "--keep-directory-symlink", "--directory", root)
+	tar.Stdin = content
+	_, err = run(tar)
+	if ended := unpack.Wait(); ended != nil && err == nil {
+		err = fmt.Errorf("dpkg-deb: %w: %s", ended, strings.TrimSpace(problem.String()))
+	}
+	return err
 }

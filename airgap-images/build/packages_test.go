@@ -152,3 +152,22 @@ func TestTreeRefusesDevices(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Debian 12's packages have files in /lib, which is a link.
+func TestUnpackForAnotherArchitecture(t *testing.T) {
+	archiveOrSkip(t)
+	root := filepath.Join(t.TempDir(), "root")
+	versions, err := Unpack(t.Context(), "arm64", []string{"libmnl0"}, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if versions["libmnl0"] == "" || versions["libc6"] == "" {
+		t.Errorf("unpacked %v", versions)
+	}
+	if target, err := os.Readlink(filepath.Join(root, "lib")); err != nil || target != "usr/lib" {
+		t.Errorf("lib leads to %q, %v", target, err)
+	}
+	if err := checkExecutable(filepath.Join(root, "usr/lib/aarch64-linux-gnu/libc.so.6"), "arm64"); err != nil && !strings.Contains(err.Error(), "static") {
+		t.Error(err)
+	}
+}
