@@ -72,6 +72,7 @@ func conformance(t *testing.T, s *subject) {
 	}{
 		{"create, read, update, delete", testWrites},
 		{"conflicting writers", testConflicts},
+		{"made anew among writers", testMadeAnew},
 		{"list by pages at one revision", testPages},
 		{"watch", testWatch},
 		{"compaction", testCompaction},
@@ -245,6 +246,36 @@ func testConflicts(t *testing.T, c *clientv3.Client) {
 	}
 	all.Wait()
 	mustHave(t, c, key, strconv.Itoa(writers*each))
+}
+
+// A key that was deleted is made anew while others write: each creation succeeds once, and
+// answers with the key's own revision, to which an update can be made.
+func testMadeAnew(t *testing.T, c *clientv3.Client) {
+	ctx := within(t, 60*time.Second)
+	var all sync.WaitGroup
+	for writer := range 6 {
+		all.Go(func() {
+			key := fmt.Sprintf("/registry/anew/%d", writer)
+			for range 15 {
+				r, err := create(ctx, c, key, "new")
+				if err != nil || !r.Succeeded {
+					t.Errorf("create %s anew: %v, %v", key, r, err)
+					return
+				}
+				u, err := update(ctx, c, key, "newer", r.Header.Revision)
+				if err != nil || !u.Succeeded {
+					t.Errorf("update %s at the revision %d that its creation answered with: %v, %v", key, r.Header.Revision, u, err)
+					return
+				}
+				d, err := remove(ctx, c, key, u.Header.Revision)
+				if err != nil || !d.Succeeded {
+					t.Errorf("delete %s: %v, %v", key, d, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 func testPages(t *testing.T, c *clientv3.Client) {

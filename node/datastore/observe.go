@@ -21,7 +21,8 @@ import (
 // kine 0.17.5 loses that error (pkg/logstructured: the inner err shadows the one of Append). Under a full disk or a read-only
 // database it answers a create as done, and an update or a deletion as a conflict with the very revision it was
 // made for; the API server then believes in an object that is not there, or tries again without end. Both answers can be told
-// from true ones: what was created is there at the revision that was returned, and a conflict has another revision.
+// from true ones: what was created is there, and a conflict has another revision. For a key that was there before and is
+// made anew kine also answers with another revision than the key's, for the same reason; Create puts that right.
 type observed struct {
 	server.Backend
 	health *health
@@ -37,23 +38,21 @@ func (o *observed) Create(ctx context.Context, key string, value []byte, lease i
 	for try := 1; ; try++ {
 		rev, err := o.Backend.Create(ctx, key, value, lease)
 		if err == nil {
-			var there bool
-			if there, err = o.isThere(ctx, key, rev); err == nil && !there {
-				if again(ctx, try) {
-					continue
-				}
+			var kv *server.KeyValue
+			_, kv, err = o.Backend.Get(ctx, key, 0, true)
+			switch {
+			case err != nil:
+			case kv != nil:
+				rev = kv.CreateRevision
+			case again(ctx, try):
+				continue
+			default:
 				err = o.refused(ctx, key)
 			}
 		}
 		o.health.write(err, time.Since(began))
 		return rev, err
 	}
-}
-
-// isThere says whether a key was written at a revision.
-func (o *observed) isThere(ctx context.Context, key string, rev int64) (bool, error) {
-	_, kv, err := o.Backend.Get(ctx, key, rev, true)
-	return kv != nil && kv.ModRevision == rev, err
 }
 
 func (o *observed) Update(ctx context.Context, key string, value []byte, revision, lease int64) (int64, *server.KeyValue, bool, error) {
