@@ -15,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
+
+	nodeconfig "airgap/node/config"
 )
 
 // State is what became of a file.
@@ -37,7 +39,7 @@ type FileStatus struct {
 }
 
 const (
-	recordLabel  = "airgap.internal/addon" // on every record
+	recordLabel  = nodeconfig.AddOnLabel // on every record
 	recordPrefix = "airgap-addon-"
 	// messageBytes bounds a message, in a record as in an event (which the API bounds by 1024).
 	messageBytes = 1000

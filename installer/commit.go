@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"airgap/internal/atomicfile"
@@ -128,6 +129,31 @@ func (r *run) writeReport() (string, error) {
 	name := fmt.Sprintf("%s-%s-%s.json", r.report.Finished.Format("20060102T150405Z"), r.report.Bundle, r.report.Version)
 	path := filepath.Join(r.reports(), name)
 	return path, writeJSON(path, r.report)
+}
+
+// readReports returns the reports of all installs, the oldest first.
+func readReports(p config.Paths) ([]*Report, error) {
+	folder := filepath.Join(p.Install(), "reports")
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []*Report
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) != ".json" || strings.HasPrefix(entry.Name(), ".") {
+			continue // being written
+		}
+		report := new(Report)
+		if err := readJSON(filepath.Join(folder, entry.Name()), report); err != nil {
+			return nil, err
+		}
+		all = append(all, report)
+	}
+	slices.SortStableFunc(all, func(a, b *Report) int { return a.Finished.Compare(b.Finished) })
+	return all, nil
 }
 
 // hostFile is a file that a bundle has put on the host, for an uninstall to take back.

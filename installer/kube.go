@@ -113,6 +113,7 @@ type objectMeta struct {
 	Name        string            `json:"name"`
 	Namespace   string            `json:"namespace"`
 	Generation  int64             `json:"generation"`
+	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
 }
 
@@ -141,8 +142,15 @@ type nodeObject struct {
 	Metadata objectMeta `json:"metadata"`
 	Status   struct {
 		Conditions []condition `json:"conditions"`
-		NodeInfo   struct {
-			KubeletVersion string `json:"kubeletVersion"`
+		Addresses  []struct {
+			Type    string `json:"type"`
+			Address string `json:"address"`
+		} `json:"addresses"`
+		NodeInfo struct {
+			KubeletVersion          string `json:"kubeletVersion"`
+			ContainerRuntimeVersion string `json:"containerRuntimeVersion"`
+			OSImage                 string `json:"osImage"`
+			KernelVersion           string `json:"kernelVersion"`
 		} `json:"nodeInfo"`
 	} `json:"status"`
 }
@@ -151,8 +159,16 @@ type nodeObject struct {
 type podObject struct {
 	Metadata objectMeta `json:"metadata"`
 	Status   struct {
-		Phase      string      `json:"phase"`
-		Conditions []condition `json:"conditions"`
+		Phase             string      `json:"phase"`
+		Conditions        []condition `json:"conditions"`
+		ContainerStatuses []struct {
+			State struct {
+				Waiting *struct {
+					Reason  string `json:"reason"`
+					Message string `json:"message"`
+				} `json:"waiting"`
+			} `json:"state"`
+		} `json:"containerStatuses"`
 	} `json:"status"`
 }
 

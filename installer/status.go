@@ -5,109 +5,105 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
+	"sync"
 	"time"
 
-	"airgap/internal/helmchart"
 	"airgap/internal/hostinfo"
 	"airgap/internal/journal"
 	"airgap/node/config"
 )
 
-// Status is how a machine stands.
-type Status struct {
-	DataDir string `json:"dataDir"`
-	Service string `json:"service"` // "running" or "stopped"
-	API     string `json:"api"`     // "ready", or why not
-
-	Datastore *config.DatastoreState `json:"datastore,omitempty"` // nil: no server runs
-
-	Airgap     string          `json:"airgap,omitempty"`     // version of the distribution installed last
-	Kubernetes string          `json:"kubernetes,omitempty"` // of the same
-	Bundles    []BundleStatus  `json:"bundles"`              // accepted, by name
-	Nodes      []NodeStatus    `json:"nodes"`
-	Pods       PodsStatus      `json:"pods"`
-	Releases   []ReleaseStatus `json:"releases"`
-
-	LastInstall *Report  `json:"lastInstall,omitempty"`
-	Problems    []string `json:"problems"` // why the machine is not healthy; none if it is
+// StatusOptions say which node is looked at.
+type StatusOptions struct {
+	DataDir    string // empty: the default
+	Kubeconfig string // the administrator's; empty: where the node writes it
+	// Certificates lists those of the server; nil where the program cannot. It is handed in because reading
+	// them is a node's business.
+	Certificates func(p config.Paths, kubeconfig string) ([]CertificateStatus, error)
 }
 
-// Healthy says whether there is nothing to complain of.
-func (s *Status) Healthy() bool { return len(s.Problems) == 0 }
+// statusPatience bounds all that status waits for: a node that is well answers in a fraction of it.
+const statusPatience = 8 * time.Second
 
-// BundleStatus is the highest version of a bundle that the machine has accepted.
-type BundleStatus struct {
-	Name    string    `json:"name"`
-	Version string    `json:"version"`
-	Time    time.Time `json:"time"`
-}
-
-// NodeStatus is a node of the cluster.
-type NodeStatus struct {
-	Name    string `json:"name"`
-	Ready   bool   `json:"ready"`
-	Message string `json:"message,omitempty"` // why it is not Ready
-	Version string `json:"version"`           // the kubelet's
-}
-
-// PodsStatus counts pods.
-type PodsStatus struct {
-	Total    int      `json:"total"`
-	NotReady []string `json:"notReady"` // "namespace/name: phase"; completed ones are not among them
-}
-
-// ReleaseStatus is a chart that the Helm controller looks after.
-type ReleaseStatus struct {
-	Name      string `json:"name"`
-	Namespace string `json:"namespace"`
-	Ready     bool   `json:"ready"`
-	State     string `json:"state"` // in a word, or why it failed
-}
-
-// ReadStatus looks at the node with the given data folder (empty: the default). kubeconfig is the
-// administrator's (empty: where the node writes it). The error is [ErrNotInstalled] if there is none.
-func ReadStatus(ctx context.Context, dataDir, kubeconfig string) (*Status, error) {
-	if dataDir == "" {
-		dataDir = config.DefaultDataDir
+// ReadStatus looks at a node. What cannot be seen is in [Status.Unseen], what is wrong in
+// [Status.Problems]; the error is [ErrNotInstalled] if there is no node.
+func ReadStatus(ctx context.Context, o StatusOptions) (*Status, error) {
+	if o.DataDir == "" {
+		o.DataDir = config.DefaultDataDir
 	}
-	p := config.PathsOf(dataDir)
-	if kubeconfig == "" {
-		kubeconfig = p.Kubeconfig()
+	p := config.PathsOf(o.DataDir)
+	if o.Kubeconfig == "" {
+		o.Kubeconfig = p.Kubeconfig()
+	}
+	s := newStatus(p.DataDir)
+	if _, err := os.Lstat(p.Install()); errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%w: run this as root", err)
 	}
 	if !hasNode(p) {
-		return nil, fmt.Errorf("%w: there is no node with the data folder %s", ErrNotInstalled, p.DataDir)
+		s.Service = ServiceNotInstalled
+		s.complain("there is no node with the data folder %s", p.DataDir)
+		return s, fmt.Errorf("%w: there is no node with the data folder %s", ErrNotInstalled, p.DataDir)
 	}
-	s := &Status{DataDir: p.DataDir, Bundles: []BundleStatus{}, Nodes: []NodeStatus{}, Releases: []ReleaseStatus{}, Problems: []string{}}
-	s.Pods.NotReady = []string{}
-	for _, read := range []func(config.Paths) error{s.readInstall, s.readJournal, s.readService, s.readDatastore} {
-		if err := read(p); err != nil {
-			return nil, err
-		}
+	ctx, cancel := context.WithTimeout(ctx, statusPatience)
+	defer cancel()
+	if err := s.readService(p); err != nil {
+		return nil, err
 	}
-	if err := s.readCluster(ctx, kubeconfig); err != nil {
-		s.API = brief(err)
-		s.complain("the API server does not answer: %s", s.API)
+	var running sync.WaitGroup
+	var disk DiskStatus
+	var memory []ProcessStatus
+	var parts []ComponentStatus
+	var diskErr, memoryErr, partsErr, clusterErr error
+	var answer cluster
+	running.Go(func() { disk, diskErr = readDisk(p) })
+	running.Go(func() { memory, memoryErr = readMemory(hostinfo.This(), p) })
+	running.Go(func() { parts, partsErr = readAgentComponents(ctx, p) })
+	running.Go(func() { clusterErr = answer.read(ctx, o.Kubeconfig) })
+	running.Wait()
+
+	if err := s.readInstall(p); err != nil {
+		return nil, err
 	}
+	if err := s.readJournal(p); err != nil {
+		return nil, err
+	}
+	s.tellServer(p, clusterErr)
+	s.tellDatastore(p)
+	s.tellAgent(parts, partsErr)
+	if clusterErr == nil {
+		s.tellCluster(&answer)
+	}
+	s.tellCertificates(o, p)
+	s.tellDisk(disk, diskErr)
+	s.Memory = memory
+	s.cannotSee("memory", memoryErr)
 	return s, nil
 }
 
-func (s *Status) complain(format string, args ...any) {
-	s.Problems = append(s.Problems, fmt.Sprintf(format, args...))
+// cannotSee notes what an error keeps from being known.
+func (s *Status) cannotSee(what string, err error) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		s.Unseen = append(s.Unseen, what+" (for root alone)")
+	case err != nil:
+		s.Unseen = append(s.Unseen, what+" ("+brief(err)+")")
+	}
 }
 
 // readInstall reads what installs have left.
 func (s *Status) readInstall(p config.Paths) error {
 	all, err := readAccepted(p)
+	if errors.Is(err, fs.ErrPermission) {
+		s.cannotSee("installs", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		s.Bundles = append(s.Bundles, BundleStatus{Name: name, Version: all[name].Version, Time: all[name].Time})
+	for name, a := range sorted(all) {
+		s.Bundles = append(s.Bundles, BundleStatus{Name: name, Version: a.Version, Time: a.Time})
 	}
 	reports, err := readReports(p)
 	if err != nil || len(reports) == 0 {
@@ -126,6 +122,7 @@ func (s *Status) readInstall(p config.Paths) error {
 func (s *Status) readJournal(p config.Paths) error {
 	records, err := journal.Read(filepath.Join(p.Install(), "journal"))
 	if errors.Is(err, fs.ErrPermission) {
+		s.cannotSee("whether an install was interrupted", err)
 		return nil
 	}
 	if err != nil {
@@ -150,122 +147,43 @@ func (s *Status) readService(p config.Paths) error {
 	if err != nil {
 		return err
 	}
-	s.Service = "running"
+	s.Service, s.LogHint = ServiceRunning, plain.hint()
+	if exists(filepath.Join(managed.dir, managed.unit())) {
+		s.LogHint = managed.hint()
+	}
 	if !byUnit && !byItself {
-		s.Service = "stopped"
+		s.Service = ServiceStopped
 		s.complain("the service does not run")
 	}
 	return nil
 }
 
-// readDatastore reads what the running server says of its datastore.
-func (s *Status) readDatastore(p config.Paths) error {
-	state, err := config.ReadDatastoreState(p)
-	if errors.Is(err, fs.ErrNotExist) || s.Service != "running" {
-		return nil
+// tellCertificates tells of all certificates, and complains of those that are not good.
+func (s *Status) tellCertificates(o StatusOptions, p config.Paths) {
+	if o.Certificates == nil || !exists(p.Server()) {
+		return
 	}
+	list, err := o.Certificates(p, o.Kubeconfig)
 	if err != nil {
-		return err
+		s.cannotSee("certificates", err)
+		return
 	}
-	s.Datastore = &state
-	if state.Problem != "" {
-		s.complain("the datastore does not work since %s: %s", state.Since.Format(time.RFC3339), state.Problem)
+	s.Certificates = list
+	for _, c := range list {
+		if c.Status != CertificateGood {
+			s.complain("certificate %s is %s: see airgap certificate check", c.File, c.Status)
+		}
 	}
-	return nil
 }
 
-// readCluster asks the API server.
-func (s *Status) readCluster(ctx context.Context, kubeconfig string) error {
-	k, err := openKube(kubeconfig)
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%s is readable by root alone: use sudo", kubeconfig)
+// tellDisk complains of a disk on which the node cannot work.
+func (s *Status) tellDisk(disk DiskStatus, err error) {
+	s.cannotSee("disk use", err)
+	s.Disk = disk
+	switch {
+	case disk.ReadOnly:
+		s.complain("the file system of %s is read-only", s.DataDir)
+	case disk.TotalBytes > 0 && disk.FreeBytes < reserveBytes:
+		s.complain("%d MB are free on the disk of %s: below %d MB pods are evicted and writes may fail", disk.FreeBytes/1e6, s.DataDir, reserveBytes/1_000_000)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return errors.New("the node has not made its credentials yet")
-	}
-	if err != nil {
-		return err
-	}
-	defer k.close()
-	if err := k.get(ctx, "/readyz", nil); err != nil {
-		return err
-	}
-	s.API = "ready"
-	var nodes list[nodeObject]
-	if err := k.get(ctx, "/api/v1/nodes", &nodes); err != nil {
-		return err
-	}
-	for _, n := range nodes.Items {
-		ready := conditionOf(n.Status.Conditions, "Ready")
-		node := NodeStatus{Name: n.Metadata.Name, Ready: ready.Status == "True", Version: n.Status.NodeInfo.KubeletVersion}
-		if !node.Ready {
-			node.Message = firstLine(ready.Message)
-			s.complain("node %s is not Ready: %s", node.Name, node.Message)
-		}
-		s.Nodes = append(s.Nodes, node)
-	}
-	var pods list[podObject]
-	if err := k.get(ctx, "/api/v1/pods", &pods); err != nil {
-		return err
-	}
-	s.Pods.Total = len(pods.Items)
-	for _, pod := range pods.Items {
-		if pod.Status.Phase != "Succeeded" && conditionOf(pod.Status.Conditions, "Ready").Status != "True" {
-			name := pod.Metadata.Namespace + "/" + pod.Metadata.Name + ": " + pod.Status.Phase
-			s.Pods.NotReady = append(s.Pods.NotReady, name)
-			s.complain("pod %s", name)
-		}
-	}
-	return s.readReleases(ctx, k)
-}
-
-func (s *Status) readReleases(ctx context.Context, k *kube) error {
-	var charts list[helmchart.Chart]
-	err := k.get(ctx, "/apis/"+helmchart.Group+"/"+helmchart.Version+"/helmcharts", &charts)
-	if errors.Is(err, errNotFound) {
-		return nil // no Helm controller
-	}
-	if err != nil {
-		return err
-	}
-	for _, chart := range charts.Items {
-		namespace, name := chart.Release()
-		release := ReleaseStatus{Name: name, Namespace: namespace, Ready: chart.Status.IsReady(chart.Generation), State: chart.Status.Reason()}
-		if message, failed := chart.Status.IsFailed(chart.Generation); failed {
-			release.State = "failed: " + firstLine(message)
-		}
-		if !release.Ready {
-			s.complain("release %s is not Ready: %s", name, release.State)
-		}
-		s.Releases = append(s.Releases, release)
-	}
-	slices.SortFunc(s.Releases, func(a, b ReleaseStatus) int {
-		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
-	})
-	return nil
-}
-
-// readReports returns the reports of all installs, the oldest first.
-func readReports(p config.Paths) ([]*Report, error) {
-	folder := filepath.Join(p.Install(), "reports")
-	entries, err := os.ReadDir(folder)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var all []*Report
-	for _, entry := range entries {
-		if filepath.Ext(entry.Name()) != ".json" || strings.HasPrefix(entry.Name(), ".") {
-			continue // being written
-		}
-		report := new(Report)
-		if err := readJSON(filepath.Join(folder, entry.Name()), report); err != nil {
-			return nil, err
-		}
-		all = append(all, report)
-	}
-	slices.SortStableFunc(all, func(a, b *Report) int { return a.Finished.Compare(b.Finished) })
-	return all, nil
 }

@@ -35,7 +35,7 @@ type Options struct {
 
 // Server runs a server until ctx is done, or until a part of it fails in a way that only a
 // new process mends.
-func Server(ctx context.Context, cfg *config.Server, o Options) error {
+func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 	setUpLogging(cfg.Debug)
 	if err := completeFromHost(&cfg.Agent); err != nil {
 		return err
@@ -60,6 +60,8 @@ func Server(ctx context.Context, cfg *config.Server, o Options) error {
 		return err
 	}
 	defer unlock()
+	state := newServerState(paths)
+	defer func() { state.ended(err) }()
 	if !cfg.DisableAgent {
 		release, err := claimNetwork(cfg.DataDir)
 		if err != nil {
@@ -96,7 +98,8 @@ func Server(ctx context.Context, cfg *config.Server, o Options) error {
 			}
 		}()
 	}
-	err = controlplane.Run(ctx, cfg, addOns(cfg, slog.Default()), func() {
+	err = controlplane.Run(ctx, cfg, addOns(cfg, slog.Default()), func(components []string) {
+		state.runs(components)
 		if o.Notify != nil {
 			o.Notify()
 		}
@@ -137,7 +140,7 @@ func runAgentChild(ctx context.Context, cfg *config.Server, paths config.Paths, 
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(paths.Run(), "agent.json")
+	file := paths.AgentHandover()
 	if err := atomicfile.Write(file, data, 0o600); err != nil {
 		return err
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,92 +13,70 @@ import (
 
 var _ = register(newStatusCommand)
 
+// listCertificates reads the server's certificates; nil in a build without the node.
+var listCertificates func(e *env, p config.Paths, kubeconfig string) ([]installer.CertificateStatus, error)
+
 func newStatusCommand(e *env) *cobra.Command {
-	var dataDir, kubeconfig, output string
+	var o installer.StatusOptions
+	var output string
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show how this machine stands: service, node, pods, releases, bundles",
-		Long: `Show how this machine stands: service, node, pods, releases, and the bundles it has
-accepted. The exit code is 1 if anything is amiss.`,
+		Short: "Show on one screen how this machine stands, and what is wrong",
+		Long: `Show on one screen how this machine stands, and what is wrong: the node and its
+components, add-ons, releases, pods, certificates, disk, memory, and the last install.
+
+It works when the API server does not answer and when the node is stopped. Run it as
+root: others see less, and are told what. JSON has more detail than the screen; its
+fields are added to, never renamed.
+
+The exit code is 0 if the node is healthy, and 1 if anything is not, or cannot be seen.`,
 		Example: `  airgap status
-  airgap status --output json`,
+  airgap status --output json | jq -r '.problems[]'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return e.status(cmd.Context(), dataDir, kubeconfig, output)
+			return e.status(cmd.Context(), o, output)
 		},
 	}
-	cmd.Flags().StringVarP(&dataDir, "data-dir", "d", config.DefaultDataDir, "`folder` of everything the node keeps")
-	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "the administrator's kubeconfig `file` (default: where the node writes it)")
+	cmd.Flags().StringVarP(&o.DataDir, "data-dir", "d", nodeDataDir(), "`folder` of everything the node keeps")
+	cmd.Flags().StringVar(&o.Kubeconfig, "kubeconfig", "", "the administrator's kubeconfig `file` (default: where the node writes it)")
 	addOutputFlag(cmd, &output, "o")
 	return cmd
 }
 
-func (e *env) status(ctx context.Context, dataDir, kubeconfig, output string) error {
+func (e *env) status(ctx context.Context, o installer.StatusOptions, output string) error {
 	if err := checkOutput(output); err != nil {
 		return err
 	}
-	s, err := installer.ReadStatus(ctx, dataDir, kubeconfig)
-	if errors.Is(err, installer.ErrNotInstalled) {
-		return withHint(err, "install a bundle with `airgap install`, or name its folder with --data-dir")
+	if listCertificates != nil {
+		o.Certificates = func(p config.Paths, kubeconfig string) ([]installer.CertificateStatus, error) {
+			return listCertificates(e, p, kubeconfig)
+		}
 	}
-	if err != nil {
+	s, err := installer.ReadStatus(ctx, o)
+	missing := errors.Is(err, installer.ErrNotInstalled)
+	if err != nil && !missing {
 		return err
 	}
 	if output == outputJSON {
-		err = e.printJSON(s)
-	} else {
-		err = e.printStatus(s)
-	}
-	if err == nil && !s.Healthy() {
-		err = fmt.Errorf("not healthy: %s", strings.Join(s.Problems, "; "))
-	}
-	return err
-}
-
-// printStatus prints one screen.
-func (e *env) printStatus(s *installer.Status) error {
-	p := &printer{w: e.stdout}
-	row := func(name, format string, args ...any) {
-		p.line("%-9s %s", name, fmt.Sprintf(format, args...))
-	}
-	row("service", "%s", s.Service)
-	if s.Airgap != "" {
-		row("version", "airgap %s, Kubernetes %s", s.Airgap, s.Kubernetes)
-	}
-	row("api", "%s", s.API)
-	if s.Datastore != nil {
-		row("datastore", "%s %s", s.Datastore.Datastore, ready(s.Datastore.Problem == "", s.Datastore.Problem))
-	}
-	for _, n := range s.Nodes {
-		row("node", "%s %s %s", n.Name, ready(n.Ready, n.Message), n.Version)
-	}
-	if s.API == "ready" {
-		row("pods", "%d of %d ready", s.Pods.Total-len(s.Pods.NotReady), s.Pods.Total)
-	}
-	for _, name := range s.Pods.NotReady {
-		row("", "%s", name)
-	}
-	for _, r := range s.Releases {
-		row("release", "%s/%s %s", r.Namespace, r.Name, ready(r.Ready, r.State))
-	}
-	for _, b := range s.Bundles {
-		row("bundle", "%s %s, accepted %s", b.Name, b.Version, b.Time.Format(time.RFC3339))
-	}
-	if last := s.LastInstall; last != nil {
-		signed := "signed by " + strings.Join(last.Signers, ", ")
-		if last.Unsigned {
-			signed = "NOT SIGNED"
+		if err := e.printJSON(s); err != nil {
+			return err
 		}
-		row("installed", "%s %s at %s in %.1f s, %s", last.Bundle, last.Version, last.Finished.Format(time.RFC3339),
-			last.Finished.Sub(last.Started).Seconds(), signed)
 	}
-	return p.err
-}
-
-// ready says Ready, or what instead.
-func ready(is bool, otherwise string) string {
-	if is {
-		return "Ready"
+	if missing {
+		return withHint(err, "install a bundle with `airgap install`, or name its folder with --data-dir")
 	}
-	return "not Ready (" + otherwise + ")"
+	if output != outputJSON {
+		_, noColour := e.getenv("NO_COLOR") // no-color.org
+		screen := statusScreen{now: e.now(), colour: isTerminal(e.stdout) && !noColour}
+		if _, err := fmt.Fprint(e.stdout, screen.draw(s)); err != nil {
+			return err
+		}
+	}
+	switch n := len(s.Problems); {
+	case n == 1:
+		return errors.New("not healthy: 1 problem")
+	case n > 1:
+		return fmt.Errorf("not healthy: %d problems", n)
+	}
+	return nil
 }

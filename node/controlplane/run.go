@@ -54,8 +54,9 @@ func Prepare(cfg *config.Server) error {
 }
 
 // Run runs the control plane until ctx is done or a part of it fails. Prepare must have
-// been called. ready is called once, when the API server answers.
-func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func()) error {
+// been called. ready is called once, when the API server answers, with the names of what was
+// started beside it.
+func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func(components []string)) error {
 	paths := config.PathsOf(cfg.DataDir)
 
 	where, err := cfg.Datastore()
@@ -93,7 +94,6 @@ func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func()) 
 	if err := waitReady(ctx, api, client); err != nil {
 		return err
 	}
-	ready()
 
 	clientsCtx, stopClients := context.WithCancel(ctx)
 	clients := newGroup(clientsCtx)
@@ -107,6 +107,7 @@ func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func()) 
 	for _, a := range addOns {
 		clients.start(a.Name, func(ctx context.Context) error { return a.Run(ctx, client) })
 	}
+	ready(clients.names)
 
 	select {
 	case <-ctx.Done():
@@ -150,6 +151,7 @@ func waitReady(ctx context.Context, api *group, client *rest.Config) error {
 // that ends otherwise is reported on failed.
 type group struct {
 	ctx     context.Context
+	names   []string // of what was started
 	failed  chan error
 	running sync.WaitGroup
 }
@@ -159,6 +161,7 @@ func newGroup(ctx context.Context) *group {
 }
 
 func (g *group) start(name string, run func(context.Context) error) {
+	g.names = append(g.names, name)
 	g.running.Go(func() {
 		err := run(g.ctx)
 		if g.ctx.Err() != nil {

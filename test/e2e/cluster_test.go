@@ -25,16 +25,7 @@ func TestNode(t *testing.T) {
 	}
 	s.install(demoBundle(t), "--resolv-conf", noResolvers)
 
-	t.Run("status", func(t *testing.T) {
-		// The install waits for its releases; cluster DNS may need a moment longer.
-		eventually(t, patience, func() error { return s.command("status", "--data-dir", s.dataDir).Run() })
-		out := s.airgap("status", "--data-dir", s.dataDir)
-		for _, want := range []string{"node-1", "podinfo", "demo"} {
-			if !strings.Contains(out, want) {
-				t.Errorf("status does not tell of %s:\n%s", want, out)
-			}
-		}
-	})
+	t.Run("status", func(t *testing.T) { testStatus(t, s) })
 	t.Run("release answers through its service", func(t *testing.T) {
 		address := s.kubectl("-n", "demo", "get", "service", "podinfo", "-o", "jsonpath={.spec.clusterIP}")
 		eventually(t, patience, func() error {
