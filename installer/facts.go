@@ -24,6 +24,8 @@ type Facts struct {
 	Kernel  hostinfo.Kernel // not tried without root
 	Sysctls []error         // protected settings of the kernel that are not what a node needs
 
+	BridgeFilter error // why br_netfilter is not there and cannot be loaded; nil: it is, or can be
+
 	Disk       hostinfo.Disk
 	DataParent string   // the existing folder that Disk was read at: the data folder or above it
 	Foreign    []string // entries of the data folder that are not a node's
@@ -54,6 +56,7 @@ func gatherFacts(o *Options, p config.Paths) (Facts, error) {
 		MissingTools: o.host.MissingTools("mount", "umount"),
 		SELinux:      o.host.SELinuxEnforcing(),
 		Sysctls:      kernel.Wrong(kernel.Root, kernel.Settings),
+		BridgeFilter: o.host.BridgeFilter(),
 		Foreign:      foreignEntries(p.DataDir),
 		HasBlob:      func(hex string) bool { return blobExists(p, hex) },
 	}

@@ -12,6 +12,7 @@ import (
 	"airgap/bundle"
 	"airgap/internal/progress"
 	"airgap/node/config"
+	"airgap/node/kernel"
 )
 
 // Figures that a machine must reach.
@@ -137,6 +138,10 @@ func (c *checker) kernel() {
 	}
 	if f.Root {
 		c.flannel()
+	}
+	if s := c.options.Server; f.BridgeFilter != nil && !s.DisableAgent && s.FlannelBackend != config.FlannelNone {
+		c.problem("kernel", "make modprobe "+kernel.BridgeFilter+" work (packages kmod and linux-modules-extra of the distribution), or use a kernel that has it",
+			"no %s, without which services do not work between pods of one node: %v", kernel.BridgeFilter, f.BridgeFilter)
 	}
 	if missing := f.Cgroups.Missing("cpu", "memory", "pids"); len(missing) > 0 {
 		c.problem("cgroups", "mount the control groups, or enable the controllers on the kernel's command line (cgroup_enable=memory)",

@@ -170,5 +170,8 @@ func prepareHost(paths config.Paths, protect bool) error {
 	if err := os.MkdirAll(paths.PodLogs(), 0o755); err != nil {
 		return err
 	}
+	if err := kernel.LoadBridgeFilter(kernel.Root); err != nil {
+		klog.ErrorS(err, "the kernel has no "+kernel.BridgeFilter+": services and network policies do not work between pods of this node")
+	}
 	return kernel.Apply(kernel.Root, kernel.Settings, protect)
 }

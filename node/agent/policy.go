@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/klog/v2"
 	"sigs.k8s.io/knftables"
 
 	"airgap/node/config"
@@ -59,9 +57,6 @@ func (a *agent) runPolicy(ctx context.Context) error {
 			return fmt.Errorf("cluster-cidr: %w", err)
 		}
 		options.Networks = append(options.Networks, pods)
-	}
-	if _, err := os.Stat("/proc/sys/net/bridge/bridge-nf-call-iptables"); err != nil {
-		klog.ErrorS(err, "the kernel module br_netfilter is missing: network policies do not keep pods of this node from each other")
 	}
 	controller := policy.New(api, options)
 	failed := make(chan error, 2)
