@@ -51,6 +51,9 @@ func serve(ctx context.Context, backend server.Backend, socket string) (stop fun
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
 		grpc.MaxConcurrentStreams(math.MaxUint32),
+		// The API server has a connection for each kind of object, most of which rest.
+		grpc.ReadBufferSize(4<<10),
+		grpc.SharedWriteBuffer(true),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 	)
