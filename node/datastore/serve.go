@@ -53,7 +53,6 @@ func serve(ctx context.Context, backend server.Backend, socket string) (stop fun
 		grpc.MaxConcurrentStreams(math.MaxUint32),
 		// The API server has a connection for each kind of object, most of which rest.
 		grpc.ReadBufferSize(4<<10),
-		grpc.SharedWriteBuffer(true),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 	)
