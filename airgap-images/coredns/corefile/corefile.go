@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/coredns/caddy"
+	"github.com/coredns/caddy/caddyfile"
 )
 
 // A Loader loads the Corefile at Path for CoreDNS, at its start and whenever the plugin reload looks
@@ -51,6 +52,13 @@ func (l *Loader) Load(serverType string) (caddy.Input, error) {
 // choose returns the Corefile with the imported files that are good. If it is bad without any of them, it
 // is returned as it is, for CoreDNS to complain about.
 func (l *Loader) choose(base []byte, files []string) []byte {
+	files = slices.DeleteFunc(files, func(file string) bool {
+		err := closed(file)
+		if err != nil {
+			l.Tell(file, err)
+		}
+		return err != nil
+	})
 	all := compose(base, files)
 	if l.Try(l.Path, all) == nil || len(files) == 0 || l.Try(l.Path, compose(base, nil)) != nil {
 		return all
@@ -64,6 +72,32 @@ func (l *Loader) choose(base []byte, files []string) []byte {
 		good = append(good, file)
 	}
 	return compose(base, good)
+}
+
+// closed says of a file whether it closes what it opens, and nothing else: a brace too many would close
+// the server block that imports it, and CoreDNS might start with what is left of it.
+func closed(file string) error {
+	text, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer text.Close()
+	open, opened := 0, 0
+	for tokens := caddyfile.NewDispenser(file, text); tokens.Next(); {
+		switch tokens.Val() {
+		case "{":
+			open, opened = open+1, tokens.Line()
+		case "}":
+			open--
+		}
+		if open < 0 {
+			return fmt.Errorf("%s:%d: a closing brace without an opening one", filepath.Base(file), tokens.Line())
+		}
+	}
+	if open > 0 {
+		return fmt.Errorf("%s:%d: an opening brace without a closing one", filepath.Base(file), opened)
+	}
+	return nil
 }
 
 // imports lists the files that a Corefile imports by absolute patterns, in the order of their lines, and
