@@ -43,6 +43,10 @@ func addOns(cfg *config.Server, log *slog.Logger) []controlplane.AddOn {
 			return deployer.Run(ctx)
 		}},
 		{Name: "helm-controller", Run: func(ctx context.Context, client *rest.Config) error {
+			if cfg.DisableHelm {
+				<-ctx.Done()
+				return nil
+			}
 			controller, err := helm.New(helm.Options{Config: client, Log: log})
 			if err != nil {
 				return err

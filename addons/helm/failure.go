@@ -38,7 +38,7 @@ func (c *Controller) failUpgrade(ctx context.Context, object *helmchart.Chart, s
 	if ctx.Err() != nil || err != nil {
 		return 0, firstError(ctx.Err(), err)
 	}
-	if in.policy == helmchart.Abort || good == 0 || newest == nil || newest.Version == good {
+	if in.policy.Holds() || good == 0 || newest == nil || newest.Version == good {
 		return c.fail(ctx, object, s, in, helmchart.ReasonUpgradeFailed, cause)
 	}
 	restored, err := r.rollback(good)
@@ -57,10 +57,7 @@ func (c *Controller) remove(ctx context.Context, key string, object *helmchart.C
 	}
 	s.wait = nil
 	target, name := object.Release()
-	in := &inputs{name: name, target: target, owner: object.Namespace, timeout: helmchart.DefaultTimeout}
-	if t := object.Spec.Timeout; t != nil && t.Duration > 0 {
-		in.timeout = t.Duration
-	}
+	in := &inputs{name: name, target: target, owner: object.Namespace, timeout: timeoutOf(object), driver: object.Spec.Driver}
 	r, err := newReleaser(c.config, c.typed, in, c.log)
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ type inputs struct {
 	createNamespace, takeOwnership bool
 	timeout                        time.Duration
 	policy                         helmchart.FailurePolicy
+	driver                         helmchart.Driver
 	hash                           string // over all of it and the chart; hex SHA-256
 }
 
@@ -31,10 +32,7 @@ func (c *Controller) gather(ctx context.Context, chart *helmchart.Chart, config 
 	in := &inputs{
 		name: name, target: target, owner: chart.Namespace,
 		createNamespace: chart.Spec.CreateNamespace, takeOwnership: chart.Spec.TakeOwnership,
-		timeout: helmchart.DefaultTimeout, policy: chart.Spec.FailurePolicy,
-	}
-	if t := chart.Spec.Timeout; t != nil && t.Duration > 0 {
-		in.timeout = t.Duration
+		timeout: timeoutOf(chart), policy: chart.Spec.FailurePolicy, driver: chart.Spec.Driver,
 	}
 	if config != nil && config.Spec.FailurePolicy != "" {
 		in.policy = config.Spec.FailurePolicy
@@ -53,6 +51,13 @@ func (c *Controller) gather(ctx context.Context, chart *helmchart.Chart, config 
 	}
 	in.hash, err = hashOf(chart, loud)
 	return in, err
+}
+
+func timeoutOf(chart *helmchart.Chart) time.Duration {
+	if t := chart.Spec.Timeout; t != nil && t.Duration > 0 {
+		return t.Duration
+	}
+	return helmchart.DefaultTimeout
 }
 
 func hashOf(chart *helmchart.Chart, values map[string]any) (string, error) {

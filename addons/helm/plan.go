@@ -43,7 +43,7 @@ func plan(s standing, policy helmchart.FailurePolicy, timeout time.Duration) (ne
 		abandon = true
 	}
 	failed := abandon || s.status == release.StatusFailed
-	if failed && !s.everDeployed && policy != helmchart.Abort {
+	if failed && !s.everDeployed && !policy.Holds() {
 		return stepReinstall, abandon
 	}
 	return stepUpgrade, abandon
@@ -55,7 +55,7 @@ const maxUpgradeAttempts = 3
 
 // retryAfter returns when to try again after a number of failures in a row, 1 or more; false for never.
 func retryAfter(failures int, upgrade bool, policy helmchart.FailurePolicy) (time.Duration, bool) {
-	if policy == helmchart.Abort || upgrade && failures >= maxUpgradeAttempts {
+	if policy.Holds() || upgrade && failures >= maxUpgradeAttempts {
 		return 0, false
 	}
 	first, last := 5*time.Second, 5*time.Minute

@@ -205,7 +205,7 @@ func (c *Controller) await(ctx context.Context, object *helmchart.Chart, s *sess
 	if time.Since(s.wait.began) < in.timeout {
 		return s.wait.pause(in.timeout), c.report(ctx, object, s, working, helmchart.ReasonWaiting, unready, nil)
 	}
-	if s.status.ReadyRevision > 0 && s.status.ReadyRevision != s.status.Revision && in.policy != helmchart.Abort {
+	if s.status.ReadyRevision > 0 && s.status.ReadyRevision != s.status.Revision && !in.policy.Holds() {
 		r, err := newReleaser(c.config, c.typed, in, c.log)
 		if err != nil {
 			return 0, err

@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"airgap/internal/helmchart"
 )
 
 const (
@@ -47,7 +50,7 @@ func newReleaser(config *rest.Config, typed kubernetes.Interface, in *inputs, lo
 			log.Debug("helm: "+fmt.Sprintf(format, args...), "release", in.name, "namespace", in.target)
 		}
 	}
-	if err := configuration.Init(connection, in.target, "secret", debug); err != nil {
+	if err := configuration.Init(connection, in.target, string(cmp.Or(in.driver, helmchart.DriverSecret)), debug); err != nil {
 		return nil, err
 	}
 	configuration.KubeClient.(*kube.Client).Namespace = in.target

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"helm.sh/helm/v3/pkg/strvals"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
@@ -26,7 +27,11 @@ type layer struct {
 // layersOf returns the sources of a chart's values in ascending order of precedence (K3s'), without Spec.Set,
 // which is above them all. config may be nil.
 func layersOf(ctx context.Context, client kubernetes.Interface, chart *helmchart.Chart, config *helmchart.Config) ([]layer, error) {
-	layers := []layer{{source: "spec.valuesContent", content: chart.Spec.ValuesContent}}
+	tree, err := layerOfTree("spec.values", chart.Spec.Values)
+	if err != nil {
+		return nil, err
+	}
+	layers := []layer{{source: "spec.valuesContent", content: chart.Spec.ValuesContent}, tree}
 	fromSecrets, err := layersOfSecrets(ctx, client, chart.Namespace, chart.Spec.ValuesSecrets)
 	if err != nil {
 		return nil, err
@@ -35,15 +40,33 @@ func layersOf(ctx context.Context, client kubernetes.Interface, chart *helmchart
 	if config == nil {
 		return layers, nil
 	}
-	layers = append(layers, layer{source: "spec.valuesContent of the HelmChartConfig", content: config.Spec.ValuesContent})
+	if tree, err = layerOfTree("spec.values of the HelmChartConfig", config.Spec.Values); err != nil {
+		return nil, err
+	}
+	layers = append(layers, layer{source: "spec.valuesContent of the HelmChartConfig", content: config.Spec.ValuesContent}, tree)
 	fromSecrets, err = layersOfSecrets(ctx, client, chart.Namespace, config.Spec.ValuesSecrets)
 	return append(layers, fromSecrets...), err
+}
+
+// layerOfTree returns values that are a tree already. They are copied, since the tree may be the informer's.
+func layerOfTree(source string, values map[string]any) (layer, error) {
+	if len(values) == 0 {
+		return layer{source: source}, nil
+	}
+	content, err := yaml.Marshal(values)
+	if err != nil {
+		return layer{}, invalid{fmt.Errorf("%s: %w", source, err)}
+	}
+	return layer{source: source, content: string(content)}, nil
 }
 
 func layersOfSecrets(ctx context.Context, client kubernetes.Interface, namespace string, references []helmchart.ValuesSecret) ([]layer, error) {
 	var layers []layer
 	for _, reference := range references {
 		secret, err := client.CoreV1().Secrets(namespace).Get(ctx, reference.Name, metav1.GetOptions{})
+		if reference.IgnoreUpdates && apierrors.IsNotFound(err) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("spec.valuesSecrets: %w", err)
 		}

@@ -22,14 +22,15 @@ func TestValuesAreMergedInOrder(t *testing.T) {
 		Data:       map[string][]byte{"b": []byte("from: secret b\nb: 1"), "a": []byte("from: secret a\na: 1"), "c": []byte("c: 1")},
 	})
 	chart := &helmchart.Chart{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "x"}, Spec: helmchart.Spec{
-		ValuesContent: "from: content\nkeep: 1\ntable: {a: 1, b: {c: 2}}\nlist: [1, 2]\ngone: 1\n",
-		ValuesSecrets: []helmchart.ValuesSecret{{Name: "s", Keys: []string{"a", "b"}}},
+		ValuesContent: "from: content\nkeep: 1\ntree: content\ntable: {a: 1, b: {c: 2}}\nlist: [1, 2]\ngone: 1\n",
+		Values:        map[string]any{"from": "tree", "tree": "tree", "table": map[string]any{"t": int64(1)}},
+		ValuesSecrets: []helmchart.ValuesSecret{{Name: "s", Keys: []string{"a", "b"}}, {Name: "not there", IgnoreUpdates: true}},
 		Set: map[string]intstr.IntOrString{
 			"table.b.d": intstr.FromInt32(7), "text": intstr.FromString("7"), "truth": intstr.FromString("true"),
 			"commas": intstr.FromString("a,b"), "dots\\.in\\.key": intstr.FromString("x"), "from": intstr.FromString("set"),
 		},
 	}}
-	config := &helmchart.Config{Spec: helmchart.ConfigSpec{ValuesContent: "from: config\ntable: {b: {c: 3}}\nlist: [3]\ngone: null\n"}}
+	config := &helmchart.Config{Spec: helmchart.ConfigSpec{ValuesContent: "from: config\ntable: {b: {c: 3}}\nlist: [3]\ngone: null\n", Values: map[string]any{"over": "config"}}}
 	layers, err := layersOf(context.Background(), client, chart, config)
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +45,9 @@ from: set
 keep: 1
 a: 1
 b: 1
-table: {a: 1, b: {c: 3, d: 7}}
+tree: tree
+over: config
+table: {a: 1, b: {c: 3, d: 7}, t: 1}
 list: [3]
 gone: null
 text: "7"
@@ -61,6 +64,9 @@ dots.in.key: x
 		t.Errorf("got\n%s\nwant\n%s", gotYAML, wantYAML)
 	}
 
+	if table := chart.Spec.Values["table"].(map[string]any); len(table) != 1 {
+		t.Errorf("the HelmChart's own tree was changed: %v", table)
+	}
 	chart.Spec.Set, chart.Spec.ValuesSecrets = nil, nil
 	if layers, err = layersOf(context.Background(), client, chart, config); err != nil {
 		t.Fatal(err)

@@ -4,8 +4,9 @@
 // A HelmChart is a chart that the cluster keeps installed as a Helm release of the same
 // name. The fields and their meaning are K3s' (helm-controller, pkg/apis/helm.cattle.io/v1),
 // so that its users' manifests work unchanged; what differs is told at the field. Fields that
-// tune K3s' install job are not in these types: the schema accepts them, and as no job is run
-// they have no effect.
+// tune K3s' install job (bootstrap, jobImage, backOffLimit, podSecurityContext, securityContext) or Helm 4's
+// way to apply (serverSide, forceConflicts) are not in these types: the schema accepts them, and as no
+// job is run, and Helm is version 3, they have no effect.
 package helmchart
 
 import (
@@ -44,9 +45,18 @@ const (
 	// Reinstall, the default, uninstalls a release that never worked and tries again; a failed
 	// upgrade is rolled back to the revision before it. (K3s uninstalls then, too.)
 	Reinstall FailurePolicy = "reinstall"
-	// Abort leaves everything as the failure left it, until the HelmChart changes.
+	// Abort leaves everything as the failure left it, until the HelmChart changes; the release is then
+	// upgraded in place. (In K3s' a failed release stays so until someone mends it with Helm.)
 	Abort FailurePolicy = "abort"
+	// Retry is the same as Abort.
+	Retry FailurePolicy = "retry"
 )
+
+// Holds says whether a failure leaves everything as it is.
+func (p FailurePolicy) Holds() bool { return p == Abort || p == Retry }
+
+// UnmanagedAnnotation on a HelmChart, with any value, makes the controller leave it alone, as K3s' does.
+const UnmanagedAnnotation = "helmcharts.helm.cattle.io/unmanaged"
 
 // Chart is a HelmChart: its name is the release's.
 type Chart struct {
@@ -78,9 +88,10 @@ type Spec struct {
 	TargetNamespace string `json:"targetNamespace,omitempty"` // empty: the HelmChart's own
 	CreateNamespace bool   `json:"createNamespace,omitempty"`
 
-	// Values, least to greatest: the chart's own, ValuesContent, ValuesSecrets, those of the
+	// Values, least to greatest: the chart's own, ValuesContent, Values, ValuesSecrets, those of the
 	// HelmChartConfig of the same name, Set.
 	ValuesContent string                        `json:"valuesContent,omitempty"` // YAML
+	Values        map[string]any                `json:"values,omitempty"`
 	ValuesSecrets []ValuesSecret                `json:"valuesSecrets,omitempty"`
 	Set           map[string]intstr.IntOrString `json:"set,omitempty"`
 
@@ -88,7 +99,17 @@ type Spec struct {
 	TakeOwnership bool             `json:"takeOwnership,omitempty"`
 	Timeout       *metav1.Duration `json:"timeout,omitempty"`
 	FailurePolicy FailurePolicy    `json:"failurePolicy,omitempty"`
+	Driver        Driver           `json:"driver,omitempty"` // cannot be changed
 }
+
+// Driver says in objects of which kind Helm keeps the revisions of a release.
+type Driver string
+
+// The drivers; the first is meant where none is given.
+const (
+	DriverSecret    Driver = "secret"
+	DriverConfigMap Driver = "configmap"
+)
 
 // NameReference names an object in the HelmChart's namespace.
 type NameReference struct {
@@ -96,11 +117,12 @@ type NameReference struct {
 }
 
 // ValuesSecret names keys of a Secret in the HelmChart's namespace, each a YAML document of values.
-// A later key wins. The Secret is read whenever the chart is looked at for another reason.
+// A later key wins; no keys are all keys, in order of their names (in K3s': none). The Secret must be there, and a
+// change of it upgrades the release.
 type ValuesSecret struct {
 	Name          string   `json:"name,omitempty"`
 	Keys          []string `json:"keys,omitempty"`
-	IgnoreUpdates bool     `json:"ignoreUpdates,omitempty"` // a change of the Secret is no reason for an upgrade
+	IgnoreUpdates bool     `json:"ignoreUpdates,omitempty"` // the Secret may be missing, and its change is no reason for an upgrade
 }
 
 // Config is a HelmChartConfig: values for the HelmChart of the same name and namespace, for
@@ -115,6 +137,7 @@ type Config struct {
 // ConfigSpec overrides parts of a [Spec].
 type ConfigSpec struct {
 	ValuesContent string         `json:"valuesContent,omitempty"`
+	Values        map[string]any `json:"values,omitempty"`
 	ValuesSecrets []ValuesSecret `json:"valuesSecrets,omitempty"`
 	FailurePolicy FailurePolicy  `json:"failurePolicy,omitempty"`
 }

@@ -89,8 +89,8 @@ func (o Options) validate() error {
 	if err := yaml.Unmarshal(o.Values, &map[string]any{}); err != nil {
 		return fmt.Errorf("values: %w", err)
 	}
-	if o.FailurePolicy != "" && o.FailurePolicy != Reinstall && o.FailurePolicy != Abort {
-		return fmt.Errorf("failurePolicy %q: want %q or %q", o.FailurePolicy, Reinstall, Abort)
+	if o.FailurePolicy != "" && o.FailurePolicy != Reinstall && !o.FailurePolicy.Holds() {
+		return fmt.Errorf("failurePolicy %q: want %q, %q or %q", o.FailurePolicy, Reinstall, Abort, Retry)
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func TestManifestRefuses(t *testing.T) {
 		"large chart":      {func(o *helmchart.Options) { o.ChartContent = make([]byte, 1<<20+1) }, "1048577 bytes"},
 		"values a list":    {func(o *helmchart.Options) { o.Values = []byte("- a") }, "values"},
 		"values no YAML":   {func(o *helmchart.Options) { o.Values = []byte("a: [") }, "values"},
-		"failure policy":   {func(o *helmchart.Options) { o.FailurePolicy = "retry" }, `failurePolicy "retry"`},
+		"failure policy":   {func(o *helmchart.Options) { o.FailurePolicy = "hope" }, `failurePolicy "hope"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			options := good

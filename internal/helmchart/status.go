@@ -31,7 +31,31 @@ const (
 	Failed = "Failed"
 )
 
-// Reasons of the conditions.
+// Drifted is a condition beside those two, there while the release is deployed and has been looked at: True
+// when objects of it are not as the release says; the message names them, and what was or was not done.
+const Drifted = "Drifted"
+
+// DriftAnnotation on a HelmChart says what to do about objects of its release that someone has changed or
+// deleted. Setting it, to whatever value, also makes the controller look now. On an object of the release itself,
+// [DriftIgnore] exempts the object.
+const DriftAnnotation = "airgap.internal/drift"
+
+// Values of [DriftAnnotation].
+const (
+	DriftRestore = "restore" // the default: make deleted objects again, report changed ones
+	DriftCorrect = "correct" // make deleted objects again, and changed ones as the release says
+	DriftWarn    = "warn"    // report
+	DriftIgnore  = "ignore"  // do not look
+)
+
+// Reasons of the condition Drifted.
+const (
+	ReasonInSync      = "InSync"
+	ReasonDrift       = "ObjectsDiffer"
+	ReasonUnknownMode = "UnknownMode" // of [DriftAnnotation]; the status is Unknown
+)
+
+// Reasons of the other conditions.
 const (
 	ReasonInstalling    = "Installing"
 	ReasonUpgrading     = "Upgrading"
@@ -55,6 +79,15 @@ func (s *Status) IsReady(generation int64) bool {
 func (s *Status) IsFailed(generation int64) (message string, failed bool) {
 	c := meta.FindStatusCondition(s.Conditions, Failed)
 	if s.ObservedGeneration < generation || c == nil || c.Status != metav1.ConditionTrue {
+		return "", false
+	}
+	return c.Message, true
+}
+
+// IsDrifted says whether objects of the release are known not to be as it says, and which.
+func (s *Status) IsDrifted() (message string, drifted bool) {
+	c := meta.FindStatusCondition(s.Conditions, Drifted)
+	if c == nil || c.Status != metav1.ConditionTrue {
 		return "", false
 	}
 	return c.Message, true

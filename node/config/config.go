@@ -91,6 +91,7 @@ type Server struct {
 	DatastoreKeyFile  string
 
 	Disable          []string // packaged components to leave out
+	DisableHelm      bool     // --disable-helm-controller: HelmCharts are left to another controller
 	LocalStoragePath string   // --default-local-storage-path: folder of the StorageClass local-path; empty: per DataDir, see Paths
 	DisableAgent     bool     // control plane only
 

@@ -120,4 +120,11 @@ func TestDisableTakesCommas(t *testing.T) {
 	if want := []string{"coredns", "servicelb", "traefik"}; !slices.Equal(s.Disable, want) {
 		t.Errorf("disabled are %q, want %q", s.Disable, want)
 	}
+	if s.DisableHelm {
+		t.Error("the Helm controller is disabled with them")
+	}
+	s.Disable = []string{"traefik,helm-controller"}
+	if err := s.Complete(); err != nil || !s.DisableHelm {
+		t.Errorf("--disable helm-controller disables %v, error %v", s.DisableHelm, err)
+	}
 }

@@ -52,6 +52,7 @@ func (s *Server) Complete() error {
 	}
 	s.LocalStoragePath = filepath.Clean(s.LocalStoragePath)
 	s.Disable = splitCommas(s.Disable)
+	s.DisableHelm = s.DisableHelm || slices.Contains(s.Disable, "helm-controller")
 	if s.Kubeconfig == "" {
 		s.Kubeconfig = PathsOf(s.DataDir).Kubeconfig()
 	}
