@@ -14,14 +14,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-)
 
-// The tests in this file need a real API server, with its controllers, that nobody else uses:
-//
-//	airgap server --disable-agent …
-//	AIRGAP_TEST_KUBECONFIG=… go test ./addons/
-const kubeconfigVariable = "AIRGAP_TEST_KUBECONFIG"
+	"airgap/addons/apitest"
+)
 
 // A following is a deployer at work on a folder of a real cluster.
 type following struct {
@@ -37,15 +32,9 @@ type following struct {
 
 func follow(t *testing.T) *following {
 	t.Helper()
-	path := os.Getenv(kubeconfigVariable)
-	if path == "" {
-		t.Skip(kubeconfigVariable + " names no API server to test against")
-	}
-	config, err := clientcmd.BuildConfigFromFlags("", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := apitest.Config(t)
 	f := &following{T: t, config: config, folder: t.TempDir(), node: "test-" + strings.ToLower(t.Name())}
+	var err error
 	if f.client, err = kubernetes.NewForConfig(config); err != nil {
 		t.Fatal(err)
 	}
@@ -106,13 +95,7 @@ func (f *following) remove(name string) {
 
 func (f *following) waitFor(what string, is func() bool) {
 	f.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !is() {
-		if time.Now().After(deadline) {
-			f.Fatalf("waited in vain for %s; status: %+v", what, f.deployer.Status())
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	apitest.WaitFor(f.T, what, is, func() { f.Logf("status: %+v", f.deployer.Status()) })
 }
 
 func (f *following) status(file string) FileStatus {

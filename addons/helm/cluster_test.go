@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -21,15 +20,11 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
+	"airgap/addons/apitest"
 	"airgap/internal/helmchart"
 )
-
-// The tests in this file need a real API server with its controllers, without nodes and without a Helm
-// controller of its own: airgap server --disable-agent --disable helm-controller
-const kubeconfigVariable = "AIRGAP_TEST_KUBECONFIG"
 
 // A site is a controller at work on a real cluster, and a namespace for one test.
 type site struct {
@@ -43,17 +38,14 @@ type site struct {
 	stop       func()
 }
 
+// driftInterval makes looks at releases a matter of moments.
+const driftInterval = 400 * time.Millisecond
+
 func newSite(t *testing.T) *site {
 	t.Helper()
-	path := os.Getenv(kubeconfigVariable)
-	if path == "" {
-		t.Skip(kubeconfigVariable + " names no API server to test against")
-	}
-	config, err := clientcmd.BuildConfigFromFlags("", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := apitest.Config(t)
 	s := &site{T: t, config: config, namespace: fmt.Sprintf("helm-%d", time.Now().UnixNano()%1e9)}
+	var err error
 	if s.typed, err = kubernetes.NewForConfig(config); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +76,9 @@ func newSite(t *testing.T) *site {
 func (s *site) start() {
 	s.Helper()
 	var err error
-	s.controller, err = New(Options{Config: s.config, Log: slog.New(slog.NewTextHandler(testWriter{s.T}, nil))})
+	s.controller, err = New(Options{
+		Config: s.config, Log: slog.New(slog.NewTextHandler(testWriter{s.T}, nil)), DriftInterval: driftInterval,
+	})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -209,21 +203,17 @@ func (s *site) chart(name string) *helmchart.Chart {
 
 func (s *site) waitFor(what string, is func() bool) {
 	s.Helper()
-	deadline := time.Now().Add(40 * time.Second)
-	for !is() {
-		if time.Now().After(deadline) {
-			list, err := s.charts.List(context.Background(), metav1.ListOptions{})
-			if err != nil {
-				s.Fatalf("waited in vain for %s: %v", what, err)
-			}
-			for _, item := range list.Items {
-				status, _, _ := unstructured.NestedMap(item.Object, "status")
-				s.Logf("%s: %v", item.GetName(), status)
-			}
-			s.Fatalf("waited in vain for %s", what)
+	apitest.WaitFor(s.T, what, is, func() {
+		list, err := s.charts.List(context.Background(), metav1.ListOptions{})
+		if err != nil {
+			s.Log(err)
+			return
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		for _, item := range list.Items {
+			status, _, _ := unstructured.NestedMap(item.Object, "status")
+			s.Logf("%s: %v", item.GetName(), status)
+		}
+	})
 }
 
 func (s *site) waitReady(name string) *helmchart.Chart {

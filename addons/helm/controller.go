@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -39,16 +41,22 @@ const (
 type Options struct {
 	Config *rest.Config // of the API server, with the rights of an administrator
 	Log    *slog.Logger // nil: none
+
+	DriftInterval time.Duration // zero: DefaultDriftInterval
 }
 
 // A Controller keeps the cluster's HelmCharts installed. The package comment says how.
 type Controller struct {
-	config  *rest.Config
-	log     *slog.Logger
-	typed   kubernetes.Interface
-	dynamic dynamic.Interface
-	events  record.EventRecorder
-	queue   workqueue.TypedRateLimitingInterface[string] // "namespace/name"
+	config   *rest.Config
+	log      *slog.Logger
+	typed    kubernetes.Interface
+	dynamic  dynamic.Interface
+	metadata metadata.Interface
+	events   record.EventRecorder
+	queue    workqueue.TypedRateLimitingInterface[string] // "namespace/name"
+	secrets  *secretWatch
+
+	driftInterval time.Duration
 
 	charts, configs informers.GenericInformer
 
@@ -61,6 +69,7 @@ type session struct {
 	uid    string
 	status helmchart.Status // as last written; the informer may be behind
 	wait   *wait            // for the workloads of a revision; nil if there is nothing to wait for
+	looks  looks            // at the objects of a revision that is deployed
 }
 
 // New returns a controller; [Controller.Run] makes it work.
@@ -72,7 +81,7 @@ func New(options Options) (*Controller, error) {
 	config.UserAgent = fieldManager
 	config.QPS, config.Burst = 50, 100 // client-go's 5 and 10 would make installs slow
 	config.ContentType, config.AcceptContentTypes = "", ""
-	c := &Controller{config: config, log: options.Log, sessions: map[string]*session{}}
+	c := &Controller{config: config, log: options.Log, sessions: map[string]*session{}, driftInterval: cmp.Or(options.DriftInterval, DefaultDriftInterval)}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -81,6 +90,9 @@ func New(options Options) (*Controller, error) {
 		return nil, fmt.Errorf("addons/helm: %w", err)
 	}
 	if c.dynamic, err = dynamic.NewForConfig(config); err != nil {
+		return nil, fmt.Errorf("addons/helm: %w", err)
+	}
+	if c.metadata, err = metadata.NewForConfig(config); err != nil {
 		return nil, fmt.Errorf("addons/helm: %w", err)
 	}
 	return c, nil
@@ -99,6 +111,7 @@ func (c *Controller) Run(ctx context.Context) error {
 
 	c.queue = workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](time.Second, 2*time.Minute))
 	defer c.queue.ShutDown()
+	c.secrets = newSecretWatch(c.metadata, c.queue.Add)
 	informerFactory := dynamicinformer.NewDynamicSharedInformerFactory(c.dynamic, 0)
 	c.charts, c.configs = informerFactory.ForResource(helmchart.Charts), informerFactory.ForResource(helmchart.Configs)
 	for _, informer := range []cache.SharedIndexInformer{c.charts.Informer(), c.configs.Informer()} {
@@ -149,8 +162,8 @@ func (c *Controller) define(ctx context.Context) bool {
 	}
 }
 
-// enqueueFrom puts the HelmChart of every object that comes, goes, or changes in more than its status into the queue. A
-// HelmChartConfig has the name of its HelmChart.
+// enqueueFrom puts the HelmChart of every object that comes, goes, or changes in its spec or an annotation of ours into the
+// queue. A HelmChartConfig has the name of its HelmChart.
 func (c *Controller) enqueueFrom(informer cache.SharedIndexInformer) error {
 	enqueue := func(object any) {
 		if key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil {
@@ -163,12 +176,23 @@ func (c *Controller) enqueueFrom(informer cache.SharedIndexInformer) error {
 		UpdateFunc: func(before, after any) {
 			a, aOK := before.(metav1.Object)
 			b, bOK := after.(metav1.Object)
-			if !aOK || !bOK || a.GetGeneration() != b.GetGeneration() || a.GetUID() != b.GetUID() {
+			if !aOK || !bOK || a.GetGeneration() != b.GetGeneration() || a.GetUID() != b.GetUID() || orders(a) != orders(b) {
 				enqueue(after)
 			}
 		},
 	})
 	return err
+}
+
+// orders is what annotations of a HelmChart tell the controller.
+func orders(object metav1.Object) (told struct {
+	drift     string
+	unmanaged bool
+}) {
+	annotations := object.GetAnnotations()
+	told.drift = annotations[helmchart.DriftAnnotation]
+	_, told.unmanaged = annotations[helmchart.UnmanagedAnnotation]
+	return told
 }
 
 // work takes one key from the queue. It returns false when the queue was shut down.

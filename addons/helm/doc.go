@@ -23,5 +23,13 @@
 // that was ready, and tried again twice; then it rests until the HelmChart changes. A first install that is
 // slow is not a failure of the install: it is left running and its condition becomes Ready whenever it is.
 //
+// # Drift
+//
+// Every ten minutes or so, and soon after a start, the objects of a deployed release are compared with its
+// manifest by Helm's own three-way patch; nothing is watched. Deleted objects are made again, and changed ones
+// reported, unless the annotation [helmchart.DriftAnnotation] says otherwise. docs/decisions has the reasons.
+//
+// # The end
+//
 // Deleting a HelmChart uninstalls the release first (a finalizer sees to it).
 package helm

@@ -83,6 +83,14 @@ func (c *Controller) remove(ctx context.Context, key string, object *helmchart.C
 	return nil
 }
 
+// leave lets go of a HelmChart that is not, or no longer, the controller's; its release stays.
+func (c *Controller) leave(ctx context.Context, object *helmchart.Chart) error {
+	if !slices.Contains(object.Finalizers, finalizer) {
+		return nil
+	}
+	return c.setFinalizer(ctx, object, false)
+}
+
 // describe puts what a revision is into a status.
 func describe(status *helmchart.Status, revision *release.Release) {
 	status.Revision = revision.Version

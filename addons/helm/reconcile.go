@@ -26,10 +26,15 @@ func (c *Controller) reconcile(ctx context.Context, key string) (after time.Dura
 		return 0, err
 	}
 	if chart == nil {
+		c.secrets.follow(ctx, key, "", nil)
 		c.drop(key)
 		return 0, nil
 	}
 	s := c.session(key, chart)
+	if orders(chart).unmanaged {
+		c.secrets.follow(ctx, key, "", nil)
+		return 0, c.leave(ctx, chart)
+	}
 	if chart.DeletionTimestamp != nil {
 		return 0, c.remove(ctx, key, chart, s)
 	}
@@ -38,6 +43,7 @@ func (c *Controller) reconcile(ctx context.Context, key string) (after time.Dura
 			return 0, err
 		}
 	}
+	c.secrets.follow(ctx, key, chart.Namespace, secretsOf(chart, config))
 	in, err := c.gather(ctx, chart, config)
 	if err != nil {
 		reported := c.report(ctx, chart, s, failed, helmchart.ReasonInvalid, err.Error(), func(status *helmchart.Status) { status.InputHash = "" })
@@ -53,7 +59,10 @@ func (c *Controller) reconcile(ctx context.Context, key string) (after time.Dura
 	reason, message := s.status.Reason(), conditionMessage(&s.status)
 	switch reason {
 	case helmchart.ReasonDeployed:
-		return 0, c.report(ctx, chart, s, ready, reason, message, nil)
+		if err := c.report(ctx, chart, s, ready, reason, message, nil); err != nil {
+			return 0, err
+		}
+		return c.lookForDrift(ctx, chart, s, in)
 	case helmchart.ReasonWaiting, helmchart.ReasonNotReady:
 		return c.await(ctx, chart, s, in)
 	case helmchart.ReasonInvalid:
@@ -198,9 +207,12 @@ func (c *Controller) await(ctx context.Context, object *helmchart.Chart, s *sess
 	release := fmt.Sprintf("chart version %s, revision %d", s.status.Version, s.status.Revision)
 	if unready == "" {
 		s.wait = nil
-		return 0, c.report(ctx, object, s, ready, helmchart.ReasonDeployed, release, func(status *helmchart.Status) {
+		if err := c.report(ctx, object, s, ready, helmchart.ReasonDeployed, release, func(status *helmchart.Status) {
 			status.ReadyRevision, status.Failures = status.Revision, 0
-		})
+		}); err != nil {
+			return 0, err
+		}
+		return c.lookForDrift(ctx, object, s, in)
 	}
 	if time.Since(s.wait.began) < in.timeout {
 		return s.wait.pause(in.timeout), c.report(ctx, object, s, working, helmchart.ReasonWaiting, unready, nil)
