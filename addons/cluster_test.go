@@ -32,7 +32,7 @@ type following struct {
 
 func follow(t *testing.T) *following {
 	t.Helper()
-	config := apitest.Config(t)
+	config := apitest.Config(t, os.Getenv(apitest.Variable))
 	f := &following{T: t, config: config, folder: t.TempDir(), node: "test-" + strings.ToLower(t.Name())}
 	var err error
 	if f.client, err = kubernetes.NewForConfig(config); err != nil {

@@ -4,11 +4,10 @@
 //	airgap server --disable-agent --disable-helm-controller …
 //	AIRGAP_TEST_KUBECONFIG=… go test ./addons/...
 //
-// Without the variable they are skipped. test/e2e runs them against a server of its own.
+// Without the variable they are skipped; they take three minutes. test/e2e has the main ones again, on a whole node.
 package apitest
 
 import (
-	"os"
 	"testing"
 	"time"
 
@@ -16,14 +15,14 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-const kubeconfigVariable = "AIRGAP_TEST_KUBECONFIG"
+// Variable is the name of the environment variable with the path of the API server's kubeconfig.
+const Variable = "AIRGAP_TEST_KUBECONFIG"
 
-// Config returns the way to the API server, or skips the test if there is none.
-func Config(t *testing.T) *rest.Config {
+// Config returns the way to the API server of a kubeconfig, or skips the test if path is empty.
+func Config(t *testing.T, path string) *rest.Config {
 	t.Helper()
-	path := os.Getenv(kubeconfigVariable)
 	if path == "" {
-		t.Skip(kubeconfigVariable + " names no API server to test against")
+		t.Skip(Variable + " names no API server to test against")
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", path)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ const driftInterval = 400 * time.Millisecond
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	config := apitest.Config(t)
+	config := apitest.Config(t, os.Getenv(apitest.Variable))
 	s := &site{T: t, config: config, namespace: fmt.Sprintf("helm-%d", time.Now().UnixNano()%1e9)}
 	var err error
 	if s.typed, err = kubernetes.NewForConfig(config); err != nil {

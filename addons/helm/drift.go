@@ -21,23 +21,23 @@ import (
 // DefaultDriftInterval is the mean time between two looks at the objects of a deployed release.
 const DefaultDriftInterval = 10 * time.Minute
 
-// looks is when the objects of a release are looked at, and what is to be done about those that differ.
+// looks is when the objects of a release are looked at.
 type looks struct {
-	revision int
-	mode     string
-	next     time.Time
+	revision   int
+	annotation string // of the HelmChart, as last seen
+	next       time.Time
 }
 
 // schedule returns how long to wait until the next look. The first at a revision comes soon, at a random
-// time, so that the releases of a node that starts do not all have theirs at once; another mode has it at once.
-func (l *looks) schedule(now time.Time, revision int, mode string, interval time.Duration) time.Duration {
+// time, so that the releases of a node that starts do not all have theirs at once; another annotation has it at once.
+func (l *looks) schedule(now time.Time, revision int, annotation string, interval time.Duration) time.Duration {
 	switch {
 	case l.revision != revision:
 		l.next = now.Add(interval/20 + rand.N(interval/20))
-	case l.mode != mode:
+	case l.annotation != annotation:
 		l.next = now
 	}
-	l.revision, l.mode = revision, mode
+	l.revision, l.annotation = revision, annotation
 	return max(0, l.next.Sub(now))
 }
 
@@ -51,8 +51,9 @@ func (l *looks) done(now time.Time, interval time.Duration) time.Duration {
 // lookForDrift compares the objects of a deployed release with what it says, if it is time to, and does about it
 // what the HelmChart's annotation wants. It returns when to look again; zero for never.
 func (c *Controller) lookForDrift(ctx context.Context, chart *helmchart.Chart, s *session, in *inputs) (after time.Duration, err error) {
-	mode := cmp.Or(chart.Annotations[helmchart.DriftAnnotation], helmchart.DriftRestore)
-	wait := s.looks.schedule(time.Now(), s.status.Revision, mode, c.driftInterval)
+	annotation := chart.Annotations[helmchart.DriftAnnotation]
+	wait := s.looks.schedule(time.Now(), s.status.Revision, annotation, c.driftInterval)
+	mode := cmp.Or(annotation, helmchart.DriftRestore)
 	switch mode {
 	case helmchart.DriftIgnore:
 		return 0, c.reportDrift(ctx, chart, s, nil)
@@ -65,12 +66,19 @@ func (c *Controller) lookForDrift(ctx context.Context, chart *helmchart.Chart, s
 	if wait > 0 {
 		return wait, nil
 	}
+	namespace, err := c.typed.CoreV1().Namespaces().Get(ctx, in.target, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return 0, err
+	}
+	if err == nil && namespace.DeletionTimestamp != nil {
+		return s.looks.done(time.Now(), c.driftInterval), nil // nothing can be made in it until it is gone
+	}
 	newest, err := c.newestRevision(ctx, in)
 	if err != nil {
 		return 0, err
 	}
 	if newest != s.status.Revision {
-		return c.otherRevision(ctx, chart, s, in, newest)
+		return c.otherRevision(ctx, chart, s, in, mode, newest)
 	}
 	found, err := c.compareRelease(ctx, s, in)
 	if err != nil {
@@ -110,12 +118,12 @@ func (c *Controller) newestRevision(ctx context.Context, in *inputs) (int, error
 
 // otherRevision deals with a release whose newest revision is not the controller's. One that someone uninstalled is
 // like an object that was deleted, one that someone upgraded or rolled back like one that was changed.
-func (c *Controller) otherRevision(ctx context.Context, chart *helmchart.Chart, s *session, in *inputs, newest int) (after time.Duration, err error) {
+func (c *Controller) otherRevision(ctx context.Context, chart *helmchart.Chart, s *session, in *inputs, mode string, newest int) (after time.Duration, err error) {
 	message := fmt.Sprintf("revision %d of the release is another Helm client's; the HelmChart's is %d", newest, s.status.Revision)
 	if newest == 0 {
 		message = "the release was uninstalled by another Helm client, or its revisions were deleted"
 	}
-	if s.looks.mode == helmchart.DriftCorrect || s.looks.mode == helmchart.DriftRestore && newest == 0 {
+	if mode == helmchart.DriftCorrect || mode == helmchart.DriftRestore && newest == 0 {
 		c.event(chart, corev1.EventTypeWarning, helmchart.Drifted, message)
 		s.status.InputHash = ""
 		return c.attempt(ctx, chart, s, in, true)
