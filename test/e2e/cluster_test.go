@@ -52,6 +52,7 @@ func TestNode(t *testing.T) {
 	t.Run("images", func(t *testing.T) { testImages(t, s) })
 	t.Run("crictl", func(t *testing.T) { testCrictl(t, s) })
 	t.Run("ingress", func(t *testing.T) { testIngress(t, s) })
+	t.Run("charts and manifests", func(t *testing.T) { testCharts(t, s) })
 	t.Run("kubectl top", func(t *testing.T) { testTop(t, s) })
 	t.Run("a volume outlives its pod", func(t *testing.T) { testVolume(t, s) })
 	t.Run("pod network", func(t *testing.T) { testPodNetwork(t, s) })
