@@ -3,6 +3,7 @@ package helm
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -136,7 +137,7 @@ func (c *comparison) compare(ctx context.Context, target *unstructured.Unstructu
 	case apierrors.IsNotFound(err):
 		return nil, nil // deleted this moment: the next look tells
 	case apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err):
-		d.obstacle = err.Error()
+		d.obstacle = refusal(err)
 		d.fields = patchedFields(d.patch)
 		return d, nil
 	case err != nil:
@@ -248,4 +249,19 @@ func (c *comparison) isAutoscaled(ctx context.Context, target *unstructured.Unst
 		group, _ := schema.ParseGroupVersion(reference.APIVersion)
 		return reference.Kind == target.GetKind() && reference.Name == target.GetName() && group.Group == target.GroupVersionKind().Group
 	}), nil
+}
+
+// refusal says why the API server does not take an object, without the values that its message quotes.
+func refusal(err error) string {
+	var status apierrors.APIStatus
+	if !apierrors.IsInvalid(err) || !errors.As(err, &status) || status.Status().Details == nil {
+		return err.Error()
+	}
+	var fields []string
+	for _, cause := range status.Status().Details.Causes {
+		if cause.Field != "" && !slices.Contains(fields, cause.Field) {
+			fields = append(fields, cause.Field)
+		}
+	}
+	return "the API server refuses " + strings.Join(fields, ", ")
 }

@@ -2,14 +2,17 @@ package helm
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
 	"airgap/internal/helmchart"
@@ -127,5 +130,19 @@ func TestLooksAreSpread(t *testing.T) {
 	}
 	if wait := l.schedule(now, 2, helmchart.DriftCorrect, interval); wait > time.Minute {
 		t.Errorf("an upgrade is looked at after %v", wait)
+	}
+}
+
+func TestRefusalQuotesNoValues(t *testing.T) {
+	path := field.NewPath("spec", "selector")
+	err := apierrors.NewInvalid(appsv1.SchemeGroupVersion.WithKind("Deployment").GroupKind(), "d", field.ErrorList{
+		field.Invalid(path, "hidden", "field is immutable"), field.Invalid(path, "hidden", "wrong, too"), field.Required(field.NewPath("spec", "template"), ""),
+	})
+	if got, want := refusal(err), "the API server refuses spec.selector, spec.template"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	forbidden := apierrors.NewForbidden(appsv1.Resource("deployments"), "d", errors.New("quota is used up"))
+	if got := refusal(forbidden); !strings.Contains(got, "quota is used up") {
+		t.Errorf("got %q", got)
 	}
 }

@@ -168,7 +168,7 @@ func (c *Controller) mend(ctx context.Context, found []difference, mode string) 
 			_, err = d.resource.Patch(ctx, d.target.GetName(), d.kind, d.patch, metav1.PatchOptions{FieldManager: fieldManager})
 		}
 		if err != nil && !apierrors.IsAlreadyExists(err) {
-			d.obstacle = err.Error()
+			d.obstacle = refusal(err)
 			left = append(left, d)
 			continue
 		}

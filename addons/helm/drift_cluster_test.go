@@ -140,6 +140,11 @@ func (s *site) delete(name string) {
 func TestWhatIsNoDrift(t *testing.T) {
 	s := drifted(t, helmchart.DriftWarn)
 	ctx := context.Background()
+	began := time.Now()
+	if found, err := s.controller.compareRelease(ctx, &session{status: s.chart("drift").Status}, &inputs{name: "drift", target: s.namespace}); err != nil || len(found) > 0 {
+		t.Errorf("found %v, error %v", found, err)
+	}
+	t.Logf("a look at this release took %v", time.Since(began).Round(time.Millisecond))
 	s.change("kept", "2")
 	s.delete("free")
 	s.delete("hook")

@@ -107,6 +107,20 @@ func (s *site) wantCondition(t *testing.T, namespace, name, condition string, fr
 	})
 }
 
+// wantStatus wants `airgap status` to tell of what is wrong.
+func (s *site) wantStatus(t *testing.T, fragments ...string) {
+	t.Helper()
+	out, err := s.command("status", "--data-dir", s.dataDir).CombinedOutput()
+	if err == nil {
+		t.Error("status says that all is well")
+	}
+	for _, fragment := range fragments {
+		if !strings.Contains(string(out), fragment) {
+			t.Errorf("status does not tell of %q:\n%s", fragment, out)
+		}
+	}
+}
+
 // testCharts gives the node charts and manifests that are bad in every way, and mends them; and changes what a
 // release has made behind its back.
 func testCharts(t *testing.T, s *site) {
@@ -130,6 +144,7 @@ func testCharts(t *testing.T, s *site) {
 	if got := s.chartCondition("kube-system", "podinfo", "Ready"); !strings.HasPrefix(got, "Deployed") {
 		t.Errorf("podinfo's own HelmChart is not Ready any more: %q", got)
 	}
+	s.wantStatus(t, "release bad-values", "release bad-hook")
 	t.Run("mended charts become ready", func(t *testing.T) {
 		all = ""
 		for _, chart := range charts[:len(charts)-1] {
@@ -181,6 +196,7 @@ func testBadManifests(t *testing.T, s *site) {
 		})
 	}
 	s.kubectl("get", "configmap", "beside-refused")
+	s.wantStatus(t, "add-on bad-yaml.yaml", "add-on refused.yaml")
 	write("bad-yaml.yaml", strings.Replace(good, "NAME", "of-bad-yaml", 1))
 	write("refused.yaml", strings.Replace(good, "NAME", "beside-refused", 1))
 	for _, file := range []string{"bad-yaml.yaml", "refused.yaml"} {
