@@ -116,8 +116,8 @@ func (s *Status) tellAgent(parts []ComponentStatus, err error) {
 		return
 	}
 	for _, part := range parts {
-		if part.State == ComponentFailed && s.Service != ServiceRunning {
-			part.State, part.Detail = ComponentStopped, ""
+		if part.State != ComponentDisabled && s.Service != ServiceRunning {
+			part.State, part.Detail = ComponentStopped, "" // also what left a file or a socket behind
 		}
 		if part.State == ComponentFailed {
 			s.complain("%s: %s", part.Name, part.Detail)

@@ -28,3 +28,10 @@ func TestParseCompletions(t *testing.T) {
 		})
 	}
 }
+
+func TestParseCtrCompletions(t *testing.T) {
+	got := parseCtrCompletions("images:Manage images\nimport:Import: images\nversion:Print\n\n", "im")
+	if want := []string{"images\tManage images", "import\tImport: images"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

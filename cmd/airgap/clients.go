@@ -56,8 +56,11 @@ func init() {
 				Use: c.name, Short: c.short, DisableFlagParsing: true, Hidden: c.name == "containerd",
 				RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd.Context(), args) },
 			}
-			if c.name == "kubectl" || c.name == "helm" {
+			switch c.name {
+			case "kubectl", "helm":
 				cmd.ValidArgsFunction = completeClient(c.name)
+			case "ctr":
+				cmd.ValidArgsFunction = completeCtr
 			}
 			return cmd
 		})
@@ -72,6 +75,10 @@ func runKubectl(_ context.Context, args []string) error {
 }
 
 func runCtr(ctx context.Context, args []string) error {
+	if len(args) > 1 && args[0] == cobra.ShellCompRequestCmd {
+		answerCompletion(args[1:])
+		return nil
+	}
 	paths := config.PathsOf(nodeDataDir())
 	if os.Getenv("CONTAINERD_ADDRESS") == "" {
 		os.Setenv("CONTAINERD_ADDRESS", paths.ContainerdSocket())

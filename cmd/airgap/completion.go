@@ -1,20 +1,31 @@
 package main
 
 import (
+	_ "embed"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 )
 
 var _ = register(newCompletionCommand)
 
+// bashWords and bashLinks go before and after what cobra prints for bash.
+//
+//go:embed completion_words.bash
+var bashWords string
+
+//go:embed completion_links.bash
+var bashLinks string
+
 func newCompletionCommand(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish",
 		Short: "Print the completions for a shell",
 		Long: `completion prints what makes a shell complete airgap's verbs, flags and values, and through it
-those of airgap kubectl, airgap helm and airgap crictl, with the names of this cluster's objects.
-The clients under names of their own (kubectl, helm, crictl) each have a completion verb.`,
+those of airgap kubectl, helm, ctr and crictl, with the names of this cluster's objects. In
+bash it needs no other package, and links to airgap with those names are completed too.
+In zsh and fish such links have completions of their own: kubectl completion zsh.`,
 		Example: `  source <(airgap completion bash)
   airgap completion fish > ~/.config/fish/completions/airgap.fish`,
 		Args:      cobra.ExactArgs(1),
@@ -23,7 +34,14 @@ The clients under names of their own (kubectl, helm, crictl) each have a complet
 			root := cmd.Root()
 			switch args[0] {
 			case "bash":
-				return root.GenBashCompletionV2(e.stdout, true)
+				if _, err := io.WriteString(e.stdout, bashWords); err != nil {
+					return err
+				}
+				if err := root.GenBashCompletionV2(e.stdout, true); err != nil {
+					return err
+				}
+				_, err := io.WriteString(e.stdout, bashLinks)
+				return err
 			case "zsh":
 				return root.GenZshCompletion(e.stdout)
 			case "fish":

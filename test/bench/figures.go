@@ -23,6 +23,15 @@ func (s series) median() float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
+// mean is the arithmetic mean. An empty series has none: NaN.
+func (s series) mean() float64 {
+	sum := 0.0
+	for _, v := range s {
+		sum += v
+	}
+	return sum / float64(len(s))
+}
+
 // in tells the series as "median (minimum–maximum) unit"; a single value stands alone.
 func (s series) in(unit string) string {
 	switch len(s) {

@@ -3,7 +3,7 @@
 //
 //	bin/airgap  build/root  dist/system.airgap  dist/development.{key,pub}  build/podinfo/{image,chart}
 //
-//	go run ./test/bench [-runs N] [-only TOPIC[,TOPIC…]] [-size MB]
+//	go run ./test/bench [-runs N] [-only TOPIC[,TOPIC…]] [-size MB] [-window DURATION]
 //
 // Each topic is measured N times and told as "median (minimum–maximum)". What is compared is measured in
 // pairs, one right after the other in alternating order, and the ratio is taken pair by pair: a
@@ -42,6 +42,7 @@ var topics = []topic{
 	{"install", "Install", benchInstall},
 	{"idle", "A node at rest", benchIdle},
 	{"restart", "Restart of the service", benchRestart},
+	{"pods", "100 pods at once", benchPods},
 	{"policy", "Network policies", benchPolicy},
 }
 
@@ -50,8 +51,10 @@ type bench struct {
 	repository string // the checkout
 	work       string // a folder for everything that is made
 	runs       int
-	sizeMB     int    // of the content-only bundle; 1 MB is 1e6 bytes
-	content    string // the content-only bundle once it is made; see contentBundle
+	sizeMB     int           // of the content-only bundle; 1 MB is 1e6 bytes
+	rest       time.Duration // of a node before it counts as at rest
+	window     time.Duration // over which the processor time of a resting node is counted
+	content    string        // the content-only bundle once it is made; see contentBundle
 	limits     []limit
 }
 
@@ -87,11 +90,13 @@ func main() {
 	b := &bench{}
 	flag.IntVar(&b.runs, "runs", 3, "how `often` each topic is measured")
 	flag.IntVar(&b.sizeMB, "size", 1200, "size of the content-only bundle in `MB`")
+	flag.DurationVar(&b.window, "window", 2*time.Minute, "over which the processor time of a node at rest is counted")
+	flag.DurationVar(&b.rest, "rest", leastRest, "how long a node rests before that; with less, the figures are those of its start")
 	only := flag.String("only", "", "comma-separated `topics` to measure: "+topicNames())
 	flag.Parse()
 	chosen, err := choose(*only)
-	if err == nil && (flag.NArg() > 0 || b.runs < 1 || b.sizeMB < 1) {
-		err = errors.New("wrong arguments: -runs and -size are at least 1, and nothing follows the flags")
+	if err == nil && (flag.NArg() > 0 || b.runs < 1 || b.sizeMB < 1 || b.window < time.Duration(b.runs)*time.Second) {
+		err = errors.New("wrong arguments: -runs and -size are at least 1, -window a second for each run, and nothing follows the flags")
 	}
 	if err == nil && os.Geteuid() != 0 {
 		err = errors.New("real nodes are installed: run this as root")

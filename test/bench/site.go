@@ -57,10 +57,10 @@ func (s *site) command(ctx context.Context, name string, args ...string) *exec.C
 	return s.b.command(ctx, "nsenter", append([]string{"--net=/run/netns/" + s.namespace, name}, args...)...)
 }
 
-// install is `airgap install` of a bundle signed with the development key, as a user runs it.
-func (s *site) install(ctx context.Context, bundle string) *exec.Cmd {
-	return s.command(ctx, s.b.built("bin/airgap"), "install", bundle, "--key", s.b.built("dist/development.pub"),
-		"--init", "none", "--data-dir", s.paths.DataDir, "--node-name", nodeName, "--timeout", installPatience.String())
+// install is `airgap install` of a bundle signed with the development key, as a user runs it, with flags of the node.
+func (s *site) install(ctx context.Context, bundle string, flags ...string) *exec.Cmd {
+	return s.command(ctx, s.b.built("bin/airgap"), append([]string{"install", bundle, "--key", s.b.built("dist/development.pub"),
+		"--init", "none", "--data-dir", s.paths.DataDir, "--node-name", nodeName, "--timeout", installPatience.String()}, flags...)...)
 }
 
 // end removes the site after work there. If the work failed, its error gets the end of the node's log.

@@ -26,6 +26,7 @@ func TestNode(t *testing.T) {
 	s.install(demoBundle(t), "--resolv-conf", noResolvers)
 
 	t.Run("status", func(t *testing.T) { testStatus(t, s) })
+	t.Run("completion", func(t *testing.T) { testCompletion(t, s) })
 	t.Run("release answers through its service", func(t *testing.T) {
 		address := s.kubectl("-n", "demo", "get", "service", "podinfo", "-o", "jsonpath={.spec.clusterIP}")
 		eventually(t, patience, func() error {
