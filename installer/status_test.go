@@ -192,7 +192,7 @@ func TestTellServer(t *testing.T) {
 	p := installedNode(t)
 	failed := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	if err := writeJSON(p.ServerState(), config.ServerState{
-		PID: 7, Started: failed, Components: []string{"certificates", "kube-scheduler"}, Failure: "kube-controller-manager: ended by itself", Failed: &failed,
+		PID: 7, Started: failed, Components: []string{"certificates", "kube-scheduler", "servicelb"}, Disabled: []string{"servicelb"}, Failure: "kube-controller-manager: ended by itself", Failed: &failed,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,8 @@ func TestTellServer(t *testing.T) {
 	s := newStatus(p.DataDir)
 	s.Service = ServiceRunning
 	s.tellServer(p, errors.New("connection refused"))
-	if state(s, "API server") != ComponentFailed || state(s, "scheduler") != ComponentOK || state(s, "controllers") != ComponentStopped {
+	if state(s, "API server") != ComponentFailed || state(s, "scheduler") != ComponentOK || state(s, "controllers") != ComponentStopped ||
+		state(s, "service load balancer") != ComponentDisabled {
 		t.Errorf("components %+v", s.Components)
 	}
 	if !slices.Contains(s.Problems, "the server ended at 2026-11-22T10:00:00Z: kube-controller-manager: ended by itself") {

@@ -66,6 +66,8 @@ func (s *Status) tellServer(p config.Paths, clusterErr error) {
 			add(c.name, ComponentUnknown, "")
 		case s.Service != ServiceRunning:
 			add(c.name, ComponentStopped, "")
+		case slices.Contains(state.Disabled, c.component):
+			add(c.name, ComponentDisabled, "")
 		case slices.Contains(state.Components, c.component):
 			add(c.name, ComponentOK, "")
 		default:

@@ -99,7 +99,7 @@ func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 		}()
 	}
 	err = controlplane.Run(ctx, cfg, addOns(cfg, slog.Default()), func(components []string) {
-		state.runs(components)
+		state.runs(components, cfg)
 		if o.Notify != nil {
 			o.Notify()
 		}

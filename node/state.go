@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -30,14 +31,21 @@ func newServerState(paths config.Paths) *serverState {
 }
 
 // runs tells which components have been started.
-func (s *serverState) runs(components []string) {
+func (s *serverState) runs(components []string, cfg *config.Server) {
 	s.state.Components = components
+	if cfg.DisableHelm {
+		s.state.Disabled = append(s.state.Disabled, "helm-controller")
+	}
+	if slices.Contains(cfg.Disable, "servicelb") {
+		s.state.Disabled = append(s.state.Disabled, "servicelb")
+	}
 	s.write()
 }
 
 // ended tells why the server ends; nil is an end that was asked for.
 func (s *serverState) ended(err error) {
-	s.state.Components, s.state.Failure, s.state.Failed = nil, "", nil
+	s.state.Components, s.state.Disabled = nil, nil
+	s.state.Failure, s.state.Failed = "", nil
 	if err != nil {
 		now := time.Now().UTC()
 		s.state.Failure, s.state.Failed = err.Error(), &now

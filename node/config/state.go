@@ -20,6 +20,7 @@ type ServerState struct {
 	// Components are what runs in the process beside the API server. One that ends takes the process
 	// with it, so they live as long as it does.
 	Components []string `json:"components"`
+	Disabled   []string `json:"disabled,omitempty"` // those among them that do nothing, as they were told
 
 	// Failure is why a server last ended, if it was not told to; at Failed.
 	Failure string     `json:"failure,omitempty"`
