@@ -129,11 +129,12 @@ func (s *Server) Start() {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	s.process = s.prepare(s.command)
-	s.process.Stdout, s.process.Stderr = log, log
-	if err := s.process.Start(); err != nil {
+	process := s.prepare(s.command)
+	process.Stdout, process.Stderr = log, log
+	if err := process.Start(); err != nil {
 		s.t.Fatal(err)
 	}
+	s.process = process
 	s.ended = make(chan struct{})
 	go func(cmd *exec.Cmd, ended chan struct{}) { _ = cmd.Wait(); close(ended) }(s.process, s.ended)
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
