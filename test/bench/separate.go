@@ -41,9 +41,10 @@ func (b *bench) buildComponents(ctx context.Context) error {
 
 // components are running processes of a node that is not airgap's.
 type components struct {
-	site  *site
-	list  []*exec.Cmd
-	ended []chan struct{} // closed when it has
+	site   *site
+	folder string // of etcd and the logs: the data folder is airgap's alone
+	list   []*exec.Cmd
+	ended  []chan struct{} // closed when it has
 }
 
 // startSeparately stops the site's node and starts upstream's components in its place, each a process
@@ -56,14 +57,18 @@ func (s *site) startSeparately(ctx context.Context) (*components, error) {
 	if err := s.writeBridge(); err != nil {
 		return nil, err
 	}
-	c := &components{site: s}
+	folder, err := os.MkdirTemp(s.b.work, "separate-")
+	if err != nil {
+		return nil, err
+	}
+	c := &components{site: s, folder: folder}
 	p := s.paths
 	tls := func(name string) string { return filepath.Join(p.TLS(), name) }
 	pki := func(name string) string { return filepath.Join(p.AgentPKI(), name) }
 	cred := func(name string) string { return filepath.Join(p.Cred(), name) }
 	bench := func(name string) string { return s.b.built(filepath.Join("build/bench", name)) }
 	for _, start := range [][]string{
-		{"etcd", "--data-dir", filepath.Join(p.DataDir, "etcd"), "--logger", "zap", "--log-level", "warn"},
+		{"etcd", "--data-dir", filepath.Join(folder, "etcd"), "--logger", "zap", "--log-level", "warn"},
 		{filepath.Join(p.Current(), "bin/airgap"), "containerd", "--config", filepath.Join(p.AgentEtc(), "containerd.toml")},
 		{bench("kube-apiserver"), "--advertise-address=" + nodeIP, "--secure-port=6443", "--etcd-servers=http://127.0.0.1:2379",
 			"--client-ca-file=" + tls("ca-bundle.crt"), "--tls-cert-file=" + tls("apiserver.crt"), "--tls-private-key-file=" + tls("apiserver.key"),
@@ -142,7 +147,7 @@ func (c *components) start(ctx context.Context, name string, args ...string) err
 }
 
 func (c *components) log(name string) string {
-	return filepath.Join(c.site.paths.DataDir, name+".log")
+	return filepath.Join(c.folder, name+".log")
 }
 
 // processes are those that run. nsenter has become the program itself.
