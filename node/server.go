@@ -69,6 +69,9 @@ func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 		}
 		defer release()
 	}
+	if err := controlplane.CheckPort(cfg); err != nil {
+		return err
+	}
 	if err := controlplane.Prepare(cfg); err != nil {
 		return err
 	}

@@ -58,6 +58,7 @@ func TestNode(t *testing.T) {
 	t.Run("a volume outlives its pod", func(t *testing.T) { testVolume(t, s) })
 	t.Run("pod network", func(t *testing.T) { testPodNetwork(t, s) })
 	t.Run("another cluster beside it", func(t *testing.T) { testSecondCluster(t, s) })
+	t.Run("faults", func(t *testing.T) { testFaults(t, s) })
 	t.Run("a killed process is started again", func(t *testing.T) { testKilledProcesses(t, s) })
 	t.Run("pods outlive a restart of the service", func(t *testing.T) { testRestart(t, s) })
 	t.Run("a disabled service load balancer takes back what it gave", func(t *testing.T) { testDisabledServiceLB(t, s) })
