@@ -22,7 +22,7 @@ const (
 	floodTime        = 12 * time.Second // the kubelet renews the node's lease every 10 s
 	floodClients     = 800              // Kubernetes gives all accounts of pods about 250 requests at a time, and one account 300 that wait
 	floodConnections = 8
-	adminPatience    = 2 * time.Second
+	adminPatience    = 10 * time.Second // shut out, it would wait longer than the flood; how quick it is, a busy machine does not tell
 )
 
 // accounts are two ordinary accounts with the same rights.
