@@ -207,7 +207,9 @@ func testAuthorities(t *testing.T, s *site) {
 		return nil
 	})
 	s.verb("certificate", "check")
-	eventually(t, patience, func() error { return s.command("status", "--data-dir", s.dataDir).Run() })
+	eventually(t, patience, func() error {
+		return s.command("kubectl", "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=5s").Run()
+	})
 }
 
 // restartAddOns starts the pods of all packaged components again, and waits for them.
