@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 
+	"google.golang.org/protobuf/proto"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -16,11 +16,7 @@ func (c *Client) InspectContainers(ctx context.Context, ids []string, v View) er
 		if err != nil {
 			return err
 		}
-		value, err := withInfo(response.GetStatus(), response.GetInfo())
-		if err != nil {
-			return err
-		}
-		return c.value(value, v.Output)
+		return c.printInspected(response.GetStatus(), response.GetInfo(), v)
 	})
 }
 
@@ -31,11 +27,7 @@ func (c *Client) InspectPods(ctx context.Context, ids []string, v View) error {
 		if err != nil {
 			return err
 		}
-		value, err := withInfo(response.GetStatus(), response.GetInfo())
-		if err != nil {
-			return err
-		}
-		return c.value(value, v.Output)
+		return c.printInspected(response.GetStatus(), response.GetInfo(), v)
 	})
 }
 
@@ -49,12 +41,17 @@ func (c *Client) InspectImages(ctx context.Context, images []string, v View) err
 		if response.GetImage() == nil {
 			return errors.New("no such image")
 		}
-		value, err := withInfo(response.GetImage(), response.GetInfo())
-		if err != nil {
-			return err
-		}
-		return c.value(value, v.Output)
+		return c.printInspected(response.GetImage(), response.GetInfo(), v)
 	})
+}
+
+// printInspected prints one thing's status with what else the runtime tells of it.
+func (c *Client) printInspected(status proto.Message, info map[string]string, v View) error {
+	value, err := withInfo(status, info)
+	if err != nil {
+		return err
+	}
+	return c.value(value, v.Output)
 }
 
 // PrintInfo is info: the runtime's conditions and configuration.
@@ -68,7 +65,7 @@ func (c *Client) PrintInfo(ctx context.Context, v View) error {
 		return err
 	}
 	value := map[string]any{}
-	for name, text := range maps.All(response.GetInfo()) {
+	for name, text := range response.GetInfo() {
 		value[name] = decoded(text)
 	}
 	value["status"] = status
