@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"airgap/internal/site"
 	"airgap/node/pki"
 	"airgap/node/token"
 )
@@ -73,13 +74,13 @@ func (e *env) createToken(ctx context.Context, at *serverAt, o token.Options) er
 		return err
 	}
 	made, err := token.Create(ctx, client, e.now(), o)
-	if errors.Is(err, token.ErrFormat) {
+	if errors.Is(err, site.ErrTokenFormat) {
 		return &usageError{err}
 	}
 	if err != nil {
 		return err
 	}
-	made.CAHash = token.HashCA(bundle)
+	made.CAHash = site.HashCA(bundle)
 	p := &printer{w: e.stdout}
 	p.line("%s", made.Text())
 	return p.err
@@ -188,7 +189,7 @@ one, which is printed. The present token must be given, so that no other cluster
 				replacement, _ = e.getenv("AIRGAP_NEW_TOKEN")
 			}
 			fresh, err := token.Rotate(at.paths(), present, replacement)
-			if errors.Is(err, token.ErrFormat) {
+			if errors.Is(err, site.ErrTokenFormat) {
 				return &usageError{err}
 			}
 			if err != nil {

@@ -14,6 +14,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 	bootstraputil "k8s.io/cluster-bootstrap/token/util"
+
+	"airgap/internal/site"
 )
 
 // Defaults of a bootstrap token; the names are K3s'.
@@ -47,26 +49,26 @@ type Options struct {
 }
 
 // Create puts a bootstrap token into the cluster.
-func Create(ctx context.Context, client kubernetes.Interface, now time.Time, o Options) (Token, error) {
+func Create(ctx context.Context, client kubernetes.Interface, now time.Time, o Options) (site.Token, error) {
 	text := o.Text
 	if text == "" {
 		var err error
 		if text, err = bootstraputil.GenerateBootstrapToken(); err != nil {
-			return Token{}, err
+			return site.Token{}, err
 		}
 	}
 	if !bootstraputil.IsValidBootstrapToken(text) {
-		return Token{}, fmt.Errorf("%w: want six characters, a dot and sixteen characters, all of a-z and 0-9", ErrFormat)
+		return site.Token{}, fmt.Errorf("%w: want six characters, a dot and sixteen characters, all of a-z and 0-9", site.ErrTokenFormat)
 	}
 	if o.TTL < 0 {
-		return Token{}, fmt.Errorf("ttl: %s is in the past", o.TTL)
+		return site.Token{}, fmt.Errorf("ttl: %s is in the past", o.TTL)
 	}
 	if err := bootstraputil.ValidateUsages(o.Usages); err != nil {
-		return Token{}, err
+		return site.Token{}, err
 	}
 	for _, group := range o.Groups {
 		if err := bootstraputil.ValidateBootstrapGroupName(group); err != nil {
-			return Token{}, err
+			return site.Token{}, err
 		}
 	}
 	id, secret, _ := strings.Cut(text, ".")
@@ -91,9 +93,9 @@ func Create(ctx context.Context, client kubernetes.Interface, now time.Time, o O
 		Type:       bootstrapapi.SecretTypeBootstrapToken, StringData: data,
 	}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
-		return Token{}, fmt.Errorf("there is a bootstrap token %s already; delete it first", id)
+		return site.Token{}, fmt.Errorf("there is a bootstrap token %s already; delete it first", id)
 	}
-	return Token{User: id, Secret: secret}, err
+	return site.Token{User: id, Secret: secret}, err
 }
 
 // List returns the cluster's bootstrap tokens by their IDs.
@@ -130,11 +132,11 @@ func List(ctx context.Context, client kubernetes.Interface) ([]Bootstrap, error)
 
 // Delete takes a bootstrap token, named by its ID or its text, out of the cluster.
 func Delete(ctx context.Context, client kubernetes.Interface, name string) (id string, err error) {
-	if t, err := Parse(name); err == nil && t.IsBootstrap() {
+	if t, err := site.ParseToken(name); err == nil && t.IsBootstrap() {
 		name = t.User
 	}
 	if !bootstraputil.IsValidBootstrapTokenID(name) {
-		return "", fmt.Errorf("%w: %q is no bootstrap token's ID of six characters", ErrFormat, name)
+		return "", fmt.Errorf("%w: %q is no bootstrap token's ID of six characters", site.ErrTokenFormat, name)
 	}
 	err = client.CoreV1().Secrets(metav1.NamespaceSystem).Delete(ctx, bootstraputil.BootstrapTokenSecretName(name), metav1.DeleteOptions{})
 	if apierrors.IsNotFound(err) {

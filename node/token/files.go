@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"airgap/internal/atomicfile"
+	"airgap/internal/site"
 	"airgap/node/config"
 )
 
@@ -24,10 +25,10 @@ var ErrDiffers = errors.New("is not the token that this cluster has")
 // caPEM; what is not there is what was given, or made. server and agent are texts as they were given, or empty.
 func Ensure(p config.Paths, caPEM []byte, server, agent string) error {
 	for _, f := range []struct{ file, user, given, flag string }{
-		{ServerFile(p), UserServer, server, "token"},
-		{AgentFile(p), UserNode, agent, "agent-token"},
+		{ServerFile(p), site.UserServer, server, "token"},
+		{AgentFile(p), site.UserNode, agent, "agent-token"},
 	} {
-		if err := ensure(f.file, f.user, f.given, HashCA(caPEM)); err != nil {
+		if err := ensure(f.file, f.user, f.given, site.HashCA(caPEM)); err != nil {
 			return fmt.Errorf("%s: %w", f.flag, err)
 		}
 	}
@@ -35,14 +36,14 @@ func Ensure(p config.Paths, caPEM []byte, server, agent string) error {
 }
 
 func ensure(file, user, given, hash string) error {
-	var want Token
+	var want site.Token
 	if given != "" {
 		var err error
-		if want, err = Parse(given); err != nil {
+		if want, err = site.ParseToken(given); err != nil {
 			return err
 		}
 		if want.IsBootstrap() {
-			return fmt.Errorf("%w: a bootstrap token is kept in the cluster and ends; a server's own token must be another", ErrFormat)
+			return fmt.Errorf("%w: a bootstrap token is kept in the cluster and ends; a server's own token must be another", site.ErrTokenFormat)
 		}
 	}
 	have, err := ReadFile(file)
@@ -54,17 +55,17 @@ func ensure(file, user, given, hash string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		have.Secret = want.Secret
 		if have.Secret == "" {
-			if have.Secret, err = NewSecret(); err != nil {
+			if have.Secret, err = site.NewSecret(); err != nil {
 				return err
 			}
 		}
 	default:
 		return err
 	}
-	return write(file, Token{CAHash: hash, User: user, Secret: have.Secret})
+	return write(file, site.Token{CAHash: hash, User: user, Secret: have.Secret})
 }
 
-func write(file string, t Token) error {
+func write(file string, t site.Token) error {
 	data := []byte(t.Text() + "\n")
 	if current, err := os.ReadFile(file); err == nil && string(current) == string(data) {
 		return os.Chmod(file, 0o600)
@@ -73,14 +74,14 @@ func write(file string, t Token) error {
 }
 
 // ReadFile reads a token from its file.
-func ReadFile(file string) (Token, error) {
+func ReadFile(file string) (site.Token, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return Token{}, err
+		return site.Token{}, err
 	}
-	t, err := Parse(string(data))
+	t, err := site.ParseToken(string(data))
 	if err != nil {
-		return Token{}, fmt.Errorf("%s: %w", file, err)
+		return site.Token{}, fmt.Errorf("%s: %w", file, err)
 	}
 	return t, nil
 }
@@ -88,29 +89,29 @@ func ReadFile(file string) (Token, error) {
 // Rotate puts a new secret in the place of the server's token: the one given, or a new one. old must be
 // the present one, so that nobody changes the wrong cluster's. Machines that have joined go on; machines that join
 // need the new one.
-func Rotate(p config.Paths, old, replacement string) (Token, error) {
+func Rotate(p config.Paths, old, replacement string) (site.Token, error) {
 	have, err := ReadFile(ServerFile(p))
 	if err != nil {
-		return Token{}, err
+		return site.Token{}, err
 	}
-	shown, err := Parse(old)
+	shown, err := site.ParseToken(old)
 	if err != nil {
-		return Token{}, fmt.Errorf("the present token: %w", err)
+		return site.Token{}, fmt.Errorf("the present token: %w", err)
 	}
 	if !shown.Opens(have) {
-		return Token{}, fmt.Errorf("the present token: what was given %w", ErrDiffers)
+		return site.Token{}, fmt.Errorf("the present token: what was given %w", ErrDiffers)
 	}
 	if replacement == "" {
-		if have.Secret, err = NewSecret(); err != nil {
-			return Token{}, err
+		if have.Secret, err = site.NewSecret(); err != nil {
+			return site.Token{}, err
 		}
 	} else {
-		fresh, err := Parse(replacement)
+		fresh, err := site.ParseToken(replacement)
 		if err != nil {
-			return Token{}, fmt.Errorf("the new token: %w", err)
+			return site.Token{}, fmt.Errorf("the new token: %w", err)
 		}
 		if fresh.IsBootstrap() || fresh.CAHash != "" && fresh.CAHash != have.CAHash {
-			return Token{}, fmt.Errorf("the new token: %w: want a secret of this cluster", ErrFormat)
+			return site.Token{}, fmt.Errorf("the new token: %w: want a secret of this cluster", site.ErrTokenFormat)
 		}
 		have.Secret = fresh.Secret
 	}

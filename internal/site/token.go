@@ -1,17 +1,4 @@
-// Package token is what lets a machine join a cluster: shared secrets of the cluster,
-// and short-lived ones kept in it.
-//
-// A token is written as K3s writes it:
-//
-//	K10<sha256 of the cluster's authorities, 64 hex digits>::<user>:<secret>   joins as "server" or "node"
-//	K10<…>::<6 characters>.<16 characters>                                     a bootstrap token, as kubeadm's
-//	<secret>                                                                   without the hash
-//	<6 characters>.<16 characters>
-//
-// Who joins downloads the cluster's authorities over a connection that nothing vouches for yet, and compares
-// their hash with the token's before anything secret is sent. A token without the hash trusts the first that
-// answers; this package makes none.
-package token
+package site
 
 import (
 	"crypto/rand"
@@ -20,9 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
-
-	bootstraputil "k8s.io/cluster-bootstrap/token/util"
 )
 
 // Who a token makes.
@@ -32,38 +18,49 @@ const (
 )
 
 const (
-	version = "K10"
+	tokenVersion = "K10"
 	// secretBytes of randomness are in a secret that this package makes.
 	secretBytes = 16
-	// maxBytes bounds a token that is parsed.
-	maxBytes = 1024
+	// maxTokenBytes bounds a token that is parsed.
+	maxTokenBytes = 1024
 )
 
-// Token is a parsed token.
+// Token is what lets a machine join a cluster, parsed: a shared secret of the cluster, or a short-lived one kept
+// in it. It is written as K3s writes it:
+//
+//	K10<sha256 of the cluster's authorities, 64 hex digits>::<user>:<secret>   joins as "server" or "node"
+//	K10<…>::<6 characters>.<16 characters>                                     a bootstrap token, as kubeadm's
+//	<secret>                                                                   without the hash
+//	<6 characters>.<16 characters>
+//
+// A token without the hash trusts the first that answers; airgap makes none.
 type Token struct {
 	CAHash string // 64 lower-case hex digits, or empty
 	User   string // UserServer, UserNode, or a bootstrap token's ID
 	Secret string
 }
 
-// ErrFormat is what Parse refuses.
-var ErrFormat = errors.New("no token")
+// bootstrapToken is Kubernetes' own pattern (cluster-bootstrap, BootstrapTokenPattern).
+var bootstrapToken = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
 
-// Parse reads a token. A secret alone gets no user: it is the server's business whose it is.
-func Parse(text string) (Token, error) {
+// ErrTokenFormat is what ParseToken refuses.
+var ErrTokenFormat = errors.New("no token")
+
+// ParseToken reads a token. A secret alone gets no user: it is the server's business whose it is.
+func ParseToken(text string) (Token, error) {
 	text = strings.TrimSpace(text)
-	bad := func(why string) (Token, error) { return Token{}, fmt.Errorf("%w: %s", ErrFormat, why) }
+	bad := func(why string) (Token, error) { return Token{}, fmt.Errorf("%w: %s", ErrTokenFormat, why) }
 	switch {
 	case text == "":
 		return bad("it is empty")
-	case len(text) > maxBytes:
-		return bad(fmt.Sprintf("it is longer than %d bytes", maxBytes))
+	case len(text) > maxTokenBytes:
+		return bad(fmt.Sprintf("it is longer than %d bytes", maxTokenBytes))
 	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return bad("it has characters other than printable ASCII")
 	}
 	var t Token
 	credentials := text
-	if rest, ok := strings.CutPrefix(text, version); ok {
+	if rest, ok := strings.CutPrefix(text, tokenVersion); ok {
 		hash, after, found := strings.Cut(rest, "::")
 		if found {
 			if raw, err := hex.DecodeString(hash); err != nil || len(raw) != sha256.Size || hash != strings.ToLower(hash) {
@@ -72,7 +69,7 @@ func Parse(text string) (Token, error) {
 			t.CAHash, credentials = hash, after
 		}
 	}
-	if bootstraputil.IsValidBootstrapToken(credentials) {
+	if bootstrapToken.MatchString(credentials) {
 		t.User, t.Secret, _ = strings.Cut(credentials, ".")
 		return t, nil
 	}
@@ -95,19 +92,19 @@ func Parse(text string) (Token, error) {
 
 // IsBootstrap says whether t is a bootstrap token.
 func (t Token) IsBootstrap() bool {
-	return bootstraputil.IsValidBootstrapToken(bootstraputil.TokenFromIDAndSecret(t.User, t.Secret))
+	return bootstrapToken.MatchString(t.User + "." + t.Secret)
 }
 
 // Text is the token as it is handed to people.
 func (t Token) Text() string {
 	credentials := t.User + ":" + t.Secret
 	if t.IsBootstrap() {
-		credentials = bootstraputil.TokenFromIDAndSecret(t.User, t.Secret)
+		credentials = t.User + "." + t.Secret
 	}
 	if t.CAHash == "" {
 		return credentials
 	}
-	return version + t.CAHash + "::" + credentials
+	return tokenVersion + t.CAHash + "::" + credentials
 }
 
 // String hides the secret: tokens end up in logs by being printed with what holds them.
