@@ -38,6 +38,8 @@ func addAgentFlags(fs *pflag.FlagSet, a *config.Agent) {
 	fs.IntVar(&a.ProxyHealthPort, "kube-proxy-healthz-port", a.ProxyHealthPort, "loopback `port` of kube-proxy's health check")
 	fs.IntVar(&a.ProxyMetricsPort, "kube-proxy-metrics-port", a.ProxyMetricsPort, "loopback `port` of kube-proxy's metrics")
 	fs.IntVar(&a.RegistryPort, "registry-port", a.RegistryPort, "loopback `port` of the image mirror that containerd asks")
+	fs.IntVar(&a.LBServerPort, "lb-server-port", a.LBServerPort, "loopback `port` by which an agent reaches the API server, whichever answers")
+	fs.IntVar(&a.PeerPort, "peer-port", a.PeerPort, "`port` where other nodes get images and bundles that this one has")
 	fs.StringVar(&a.PrivateRegistry, "private-registry", a.PrivateRegistry, "`file` with mirrors and credentials of registries (default: "+config.DefaultPrivateRegistry+", or registries.yaml in another data folder)")
 	fs.StringVar(&a.SystemDefaultRegistry, "system-default-registry", a.SystemDefaultRegistry, "`host` to pull system images from that no bundle brought")
 	fs.BoolVar(&a.DisableDefaultRegistryEndpoint, "disable-default-registry-endpoint", a.DisableDefaultRegistryEndpoint, "ask the mirrors of a registry and never the registry itself")

@@ -16,6 +16,8 @@ const (
 	DefaultServiceCIDR     = "10.43.0.0/16"
 	DefaultClusterDomain   = "cluster.local"
 	DefaultNodePorts       = "30000-32767"
+	DefaultLBServerPort    = 6444
+	DefaultPeerPort        = 6446
 )
 
 // Agent is the half of a node that runs pods: containerd, kubelet, kube-proxy, network.
@@ -27,13 +29,15 @@ type Agent struct {
 	NodeTaints []string
 	ResolvConf string // kubelet's --resolv-conf; empty: a usable one is found, or an empty one made
 
-	// Ports of the node's own listeners; all but the kubelet's on loopback. A second node on
+	// Ports of the node's own listeners; all but the kubelet's and the peers' on loopback. A second node on
 	// the same network namespace needs others.
 	KubeletPort       int // 10250
 	KubeletHealthPort int // 10248
 	ProxyHealthPort   int // 10256
 	ProxyMetricsPort  int // 10249
 	RegistryPort      int // 6445; the image mirror
+	LBServerPort      int // 6444; the API server, whichever answers, on a machine that has none itself
+	PeerPort          int // 6446; what this node has for its peers, on all addresses
 
 	// Images that the node does not hold.
 	PrivateRegistry                string // registries.yaml; empty: per DataDir, see Paths
@@ -121,6 +125,8 @@ func NewAgent() *Agent {
 		ProxyHealthPort:   10256,
 		ProxyMetricsPort:  10249,
 		RegistryPort:      6445,
+		LBServerPort:      DefaultLBServerPort,
+		PeerPort:          DefaultPeerPort,
 		FlannelBackend:    FlannelVXLAN,
 		Snapshotter:       "overlayfs",
 		ClusterCIDR:       DefaultClusterCIDR,

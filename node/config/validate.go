@@ -89,7 +89,7 @@ func (a *Agent) complete() error {
 	}{
 		{"kubelet-port", a.KubeletPort}, {"kubelet-healthz-port", a.KubeletHealthPort},
 		{"kube-proxy-healthz-port", a.ProxyHealthPort}, {"kube-proxy-metrics-port", a.ProxyMetricsPort},
-		{"registry-port", a.RegistryPort},
+		{"registry-port", a.RegistryPort}, {"lb-server-port", a.LBServerPort}, {"peer-port", a.PeerPort},
 	} {
 		if port.value < 1 || port.value > 65535 {
 			add("%s: %d is no port", port.flag, port.value)
