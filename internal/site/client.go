@@ -50,7 +50,8 @@ func Authorities(ctx context.Context, server string, t Token) (pem []byte, err e
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s at %s: it is no airgap server, or not one that others can join", server, response.Status, PathAuthorities)
+		return nil, &Error{Status: response.StatusCode, Message: fmt.Sprintf(
+			"%s answers %s at %s: it is no airgap server, or not one that others can join", server, response.Status, PathAuthorities)}
 	}
 	pem, err = io.ReadAll(io.LimitReader(response.Body, maxAuthoritiesBytes+1))
 	if err != nil {
@@ -107,9 +108,10 @@ func TLSConfig(authorities []byte, certificate func() (*tls.Certificate, error))
 	return config, nil
 }
 
-func refuseRedirect(*http.Request, []*http.Request) error {
-	return errors.New("it redirects elsewhere, which no airgap server does")
-}
+// errRedirect is an answer that sends the client to somebody else.
+var errRedirect = errors.New("it redirects elsewhere, which no airgap server does")
+
+func refuseRedirect(*http.Request, []*http.Request) error { return errRedirect }
 
 // parseServer reads "https://address:port".
 func parseServer(text string) (*url.URL, error) {
@@ -172,7 +174,7 @@ func (c *Client) post(ctx context.Context, path string, question, answer any) er
 	if response.StatusCode != http.StatusOK {
 		refusal := &Error{Status: response.StatusCode}
 		if json.Unmarshal(data, refusal) != nil || refusal.Message == "" {
-			return fmt.Errorf("%s answers %s", request.URL, response.Status)
+			return &Error{Status: response.StatusCode, Message: fmt.Sprintf("%s answers %s", request.URL, response.Status)}
 		}
 		return refusal
 	}

@@ -129,7 +129,7 @@ type Take struct {
 // Error is a refusal.
 type Error struct {
 	Status  int    `json:"-"`       // HTTP status
-	Code    string `json:"code"`    // one of the Code constants
+	Code    string `json:"code"`    // one of the Code constants; empty for an answer that is not of this protocol
 	Message string `json:"message"` // what, why, and what to do
 }
 
