@@ -65,7 +65,8 @@ var answers = map[string]string{
 	"/api/v1/namespaces/kube-system/configmaps": `{"items":[
 		{"data":{"file":"coredns.yaml","state":"Applied"}},{"data":{"file":"bad.yaml","state":"Failed","message":"line 3: no kind"}}]}`,
 	"/apis/helm.cattle.io/v1/helmcharts": `{"items":[{"metadata":{"name":"web","namespace":"kube-system","generation":1},"spec":{"targetNamespace":"x"},
-		"status":{"observedGeneration":1,"version":"1.2.3","conditions":[{"type":"Failed","status":"True","reason":"InstallFailed","message":"hook failed","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}]}`,
+		"status":{"observedGeneration":1,"version":"1.2.3","conditions":[{"type":"Failed","status":"True","reason":"InstallFailed","message":"hook failed","lastTransitionTime":"2026-01-01T00:00:00Z"},
+		{"type":"Drifted","status":"True","reason":"Drifted","message":"Deployment x/web differs\nin spec.replicas","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}]}`,
 }
 
 func TestStatus(t *testing.T) {
@@ -93,6 +94,9 @@ func TestStatus(t *testing.T) {
 	}
 	if s.API != "ready" || s.Airgap != "0.1.0" || s.LastInstall.Bundle != "site-a" || len(s.Bundles) != 1 || s.Pods.Total != 4 || s.Node != "n1" {
 		t.Errorf("status %+v", s)
+	}
+	if drift := s.Releases[0].Drift; drift != "Deployment x/web differs" {
+		t.Errorf("drift %q", drift)
 	}
 	n := s.Nodes[0]
 	if !n.Ready || !slices.Equal(n.Roles, []string{"control-plane"}) || !slices.Equal(n.Addresses, []string{"10.99.0.2"}) {

@@ -205,6 +205,9 @@ func (s *Status) tellReleases(charts []helmchart.Chart) {
 		if message, failed := chart.Status.IsFailed(chart.Generation); failed {
 			release.State = "failed: " + firstLine(message)
 		}
+		if message, drifted := chart.Status.IsDrifted(); drifted {
+			release.Drift = firstLine(message)
+		}
 		if !release.Ready {
 			s.complain("release %s is not Ready: %s", name, release.State)
 		}

@@ -124,7 +124,8 @@ type ReleaseStatus struct {
 	Namespace string `json:"namespace"`
 	Version   string `json:"version"` // the chart's
 	Ready     bool   `json:"ready"`
-	State     string `json:"state"` // in a word, or why it failed
+	State     string `json:"state"`           // in a word, or why it failed
+	Drift     string `json:"drift,omitempty"` // which of its objects are not as it says; no problem of the node's
 }
 
 // CertificateGood is the state of a certificate with nothing to be done.

@@ -136,6 +136,11 @@ func (d *statusScreen) workloads(s *installer.Status) {
 			text += fmt.Sprintf(" and %d more", len(ready)-mostListed)
 		}
 		d.row("releases", "%s", text)
+		for _, r := range s.Releases {
+			if r.Drift != "" {
+				d.row("", "%s/%s: %s", r.Namespace, r.Name, r.Drift)
+			}
+		}
 	}
 	d.row("pods", "%s", d.part(s.Pods.Total-len(s.Pods.NotReady), s.Pods.Total, "Ready"))
 	if len(s.Services) > 0 {
