@@ -140,7 +140,7 @@ func foreignEntries(dataDir string) []string {
 
 // dataEntries is everything that a node and its installer keep in the data folder.
 var dataEntries = []string{
-	"data", "current", "server", "agent", "install", "trust", "storage",
+	"data", "current", "server", "agent", "install", "bundles", "trust", "storage",
 	"config.yaml", "config.yaml.d", "airgap.yaml", "airgap.log", "airgap.log.1",
 }
 

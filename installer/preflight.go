@@ -3,7 +3,6 @@ package installer
 import (
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -299,9 +298,4 @@ func join(addresses []netip.Addr) string {
 		texts[i] = a.String()
 	}
 	return strings.Join(texts, ", ")
-}
-
-// blobPath is where containerd's content store keeps a blob.
-func blobPath(p config.Paths, hex string) string {
-	return filepath.Join(p.Containerd(), "io.containerd.content.v1.content", "blobs", "sha256", hex)
 }

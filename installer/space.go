@@ -2,6 +2,7 @@ package installer
 
 import (
 	"os"
+	"path/filepath"
 
 	"airgap/bundle"
 	"airgap/internal/progress"
@@ -74,6 +75,6 @@ func (c *checker) space(m *bundle.Manifest) {
 
 // blobExists says whether containerd's store has the blob.
 func blobExists(p config.Paths, hex string) bool {
-	_, err := os.Stat(blobPath(p, hex))
+	_, err := os.Stat(filepath.Join(p.ContentBlobs(), hex))
 	return err == nil
 }

@@ -103,6 +103,12 @@ type Bundle struct {
 	Platform []string `json:"platforms"`
 }
 
+// Blob is one blob that a machine wants: of a bundle, or of an image.
+type Blob struct {
+	Digest string `json:"digest"` // "sha256:…"
+	Size   int64  `json:"size"`   // bytes
+}
+
 // ExchangeRequest tells the server what a machine has got of what it joins for, and asks where to get the rest.
 type ExchangeRequest struct {
 	Address string   `json:"address"`          // "address:port" where it serves what it has

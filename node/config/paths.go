@@ -97,6 +97,11 @@ func (p Paths) Agent() string { return p.join("agent") }
 // Containerd is containerd's root: content, metadata and snapshots.
 func (p Paths) Containerd() string { return p.join("agent", "containerd") }
 
+// ContentBlobs is where containerd's content store has its blobs, each named by the hex digits of its SHA-256.
+func (p Paths) ContentBlobs() string {
+	return filepath.Join(p.Containerd(), "io.containerd.content.v1.content", "blobs", "sha256")
+}
+
 // PinnedImages is a folder of lists, <bundle>.txt, of the image references, one a line, that
 // must never be collected as garbage.
 func (p Paths) PinnedImages() string { return p.join("agent", "images") }
@@ -141,6 +146,9 @@ func (p Paths) Storage() string { return p.join("storage") }
 
 // Install is the installer's own folder: journal, reports, accepted versions.
 func (p Paths) Install() string { return p.join("install") }
+
+// Bundles is what is kept of installed bundles beside their images, so that other machines can have them whole; 0700.
+func (p Paths) Bundles() string { return p.join("bundles") }
 
 // Trust is the trust store: the public keys that this machine accepts.
 func (p Paths) Trust() string { return p.join("trust") }
