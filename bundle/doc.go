@@ -62,6 +62,15 @@
 //
 // The same files under the same names, and nothing else but the folders blobs and blobs/sha256.
 //
+// # From other machines
+//
+// A bundle that others have installed can be read from them, an entry at a time ([NewRemoteReader]). There is no tar then, and
+// no header or padding to check. What follows the metadata (layout, indexes, manifests and configs, which come in order)
+// may come in any order, since machines that load at once do well to take different blobs first. Nothing is lost by that: the
+// signed manifest names each entry with size and SHA-256, the reader counts each once, holds each against
+// these, and has come to the end when none is left. What those who use the entries rely on stays: the graph has been checked before
+// the first config, and no layer comes before all metadata.
+//
 // # What a reader refuses
 //
 // A reader checks the signature before it parses anything but the headers around airgap.json and the signatures,
@@ -78,7 +87,8 @@
 //   - a byte that does not match its entry's SHA-256, or a padding byte that is not zero;
 //   - an OCI graph that [CheckGraph] refuses: open, deeper than four, or leaving blobs over;
 //   - data after the two zero blocks, or an end before them;
-//   - in a folder: a link, or anything else that is not listed.
+//   - in a folder: a link, or anything else that is not listed;
+//   - from other machines: metadata out of order, an entry that came before or that is not among those listed.
 //
 // Each byte is read once, in order. The reader hands a long entry's bytes on while it
 // hashes them; their consumer must keep them invisible until it has read io.EOF from the entry, or [Reader.Next]

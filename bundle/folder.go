@@ -63,6 +63,9 @@ func (d *folderMedium) enter(name string) (int64, error) {
 	return after.Size(), nil
 }
 
+func (d *folderMedium) next(read int) (int, error) { return read, nil }
+func (d *folderMedium) remedy() string             { return recopy }
+
 func (d *folderMedium) Read(p []byte) (int, error) { return d.file.Read(p) }
 
 func (d *folderMedium) leave() error {

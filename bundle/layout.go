@@ -54,6 +54,15 @@ func (r Role) rank() int { return slices.Index(roles, r) }
 // isMetadata reports whether blobs of the role are held in memory by those who use them.
 func isMetadata(r Role) bool { return r == RoleIndex || r == RoleManifest || r == RoleConfig }
 
+// ordered is how many entries, from the first, are metadata: they come in this order from every medium.
+func (m *Manifest) ordered() int {
+	first := slices.IndexFunc(m.Entries, func(e Entry) bool { return e.Role.rank() > RoleConfig.rank() })
+	if first < 0 {
+		return len(m.Entries)
+	}
+	return first
+}
+
 func descriptorOf(mediaType string, b Blob) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.Digest(b.Digest), Size: b.Size}
 }

@@ -10,8 +10,11 @@ import (
 // recopy is the remedy for a bundle that is not what was written.
 const recopy = "copy the bundle again, or try another stick"
 
-// medium is where a bundle is read from: a tar, or a folder. It moves forward only.
+// medium is where a bundle is read from: a tar, a folder, or other machines. It moves forward only.
 type medium interface {
+	// next returns which entry comes after read others, once all metadata has come: its index among the manifest's
+	// entries. A medium that keeps to the format's order returns read.
+	next(read int) (int, error)
 	// at reports whether the next entry is called name.
 	at(name string) (bool, error)
 	// enter moves to the next entry, which must be called name, and returns its size in bytes.
@@ -24,6 +27,8 @@ type medium interface {
 	confirm(m *Manifest, names []string) error
 	// end checks that nothing follows the last entry.
 	end() error
+	// remedy is what to do about bytes that are not what was written.
+	remedy() string
 	io.Closer
 }
 
@@ -93,6 +98,9 @@ func (t *tarMedium) enter(name string) (int64, error) {
 	return t.size, nil
 }
 
+func (t *tarMedium) next(read int) (int, error) { return read, nil }
+func (t *tarMedium) remedy() string             { return recopy }
+
 func (t *tarMedium) Read(p []byte) (int, error) { return t.stream.Read(p) }
 
 func (t *tarMedium) leave() error {
@@ -153,10 +161,13 @@ func (t *tarMedium) Close() error {
 	return t.closer.Close()
 }
 
-// mediumError says what a failed read means. The end of the stream within a bundle is an [ErrTruncated].
-func mediumError(err error) error {
+// mediumError says what a failed read of a stick means, readError what one of any medium means. The end of the stream
+// within a bundle is an [ErrTruncated].
+func mediumError(err error) error { return readError(err, recopy) }
+
+func readError(err error, remedy string) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: it ends too early; %s", ErrTruncated, recopy)
+		return fmt.Errorf("%w: it ends too early; %s", ErrTruncated, remedy)
 	}
-	return fmt.Errorf("read bundle: %w; try another stick", err)
+	return fmt.Errorf("read bundle: %w; %s", err, remedy)
 }

@@ -32,14 +32,16 @@ func (a AllowUnsigned) Verify(message []byte, sigs []signing.Signature) ([]strin
 	return a.Signed.Verify(message, sigs)
 }
 
-// Reader reads a bundle once, from front to back, and holds each byte against what was signed.
+// Reader reads a bundle once, and holds each byte against what was signed.
 // It is not safe for concurrent use.
 type Reader struct {
 	medium   medium
 	manifest *Manifest
 	signers  []string
 
-	next     int               // index in manifest.Entries
+	read     int               // how many entries have been begun
+	begun    []bool            // which, of manifest.Entries
+	ordered  int               // how many, from the first, come in the manifest's order whatever the medium: all metadata
 	small    []byte            // holds an entry of up to chunkBytes, or a config
 	free     chan []byte       // chunks for longer ones
 	current  *stream           // the entry being read, when it is a long one
@@ -91,7 +93,7 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 	}
 	signers, err := trust.Verify(message, sigs)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w%s", ManifestPath, err, trustRemedy(err))
+		return nil, fmt.Errorf("%s: %w%s", ManifestPath, err, trustRemedy(err, m.remedy()))
 	}
 	manifest, err := DecodeManifest(message)
 	if err != nil {
@@ -106,7 +108,10 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 	if err := m.confirm(manifest, append(names, ManifestPath)); err != nil {
 		return nil, err
 	}
-	r := &Reader{medium: m, manifest: manifest, signers: signers, free: make(chan []byte, chunks), metadata: make(map[string][]byte)}
+	r := &Reader{
+		medium: m, manifest: manifest, signers: signers, begun: make([]bool, len(manifest.Entries)), ordered: manifest.ordered(),
+		free: make(chan []byte, chunks), metadata: make(map[string][]byte),
+	}
 	for range chunks {
 		r.free <- nil // allocated when first needed
 	}
@@ -114,10 +119,10 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 }
 
 // trustRemedy says what to do about a manifest that was not accepted.
-func trustRemedy(err error) string {
+func trustRemedy(err error, remedy string) string {
 	switch {
 	case errors.Is(err, signing.ErrInvalid):
-		return "; " + recopy
+		return "; " + remedy
 	case errors.Is(err, signing.ErrUnsigned):
 		return "; ask its maker for a signed one, or accept it unsigned in so many words"
 	default:
@@ -155,11 +160,11 @@ func readBounded(m medium, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if size > limit {
-		return nil, fmt.Errorf("%w: %s has %d bytes, the limit is %d; %s", ErrFormat, name, size, limit, recopy)
+		return nil, fmt.Errorf("%w: %s has %d bytes, the limit is %d; %s", ErrFormat, name, size, limit, m.remedy())
 	}
 	var data bytes.Buffer // grows with what is there, not with what is claimed
 	if _, err := io.CopyN(&data, m, size); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, mediumError(err))
+		return nil, fmt.Errorf("%s: %w", name, readError(err, m.remedy()))
 	}
 	if err := m.leave(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -179,6 +184,7 @@ func (r *Reader) Signers() []string { return r.signers }
 // Entries of up to 1 MiB, and all OCI metadata, are verified before they are returned. The reader of a longer one returns
 // io.EOF only once all of it is verified; an error other than io.EOF means that what was read is worthless. After the last
 // entry, when nothing follows it, Next returns io.EOF. Before the first config, the OCI graph has been checked as by [CheckGraph].
+// Entries come in the manifest's order, but for those after the metadata of a bundle that is read with [NewRemoteReader].
 func (r *Reader) Next() (Entry, io.Reader, error) {
 	if r.err != nil {
 		return Entry{}, nil, r.err
@@ -199,26 +205,28 @@ func (r *Reader) advance() (Entry, io.Reader, error) {
 		r.current = nil
 	}
 	entries := r.manifest.Entries
-	if r.metadata != nil && (r.next == len(entries) || entries[r.next].Role.rank() > RoleManifest.rank()) {
+	if r.metadata != nil && (r.read == len(entries) || entries[r.read].Role.rank() > RoleManifest.rank()) {
 		if err := CheckGraph(r.manifest, r.metadata); err != nil {
 			return Entry{}, nil, err
 		}
 		r.metadata = nil
 	}
-	if r.next == len(entries) {
+	if r.read == len(entries) {
 		if err := r.medium.end(); err != nil {
 			return Entry{}, nil, err
 		}
 		return Entry{}, nil, io.EOF
 	}
-	e := entries[r.next]
-	r.next++
+	e, err := r.choose()
+	if err != nil {
+		return Entry{}, nil, err
+	}
 	size, err := r.medium.enter(e.Path)
 	if err != nil {
 		return Entry{}, nil, err
 	}
 	if size != e.Size {
-		return Entry{}, nil, fmt.Errorf("%w: %s has %d bytes, %d were signed; %s", ErrFormat, e.Path, size, e.Size, recopy)
+		return Entry{}, nil, fmt.Errorf("%w: %s has %d bytes, %d were signed; %s", ErrFormat, e.Path, size, e.Size, r.medium.remedy())
 	}
 	if e.Size > chunkBytes && !isMetadata(e.Role) {
 		r.current = r.startStream(e)
@@ -231,6 +239,23 @@ func (r *Reader) advance() (Entry, io.Reader, error) {
 	return e, bytes.NewReader(data), nil
 }
 
+// choose returns the entry to read now: the next in order, or of those after the metadata the one that the medium has.
+func (r *Reader) choose() (Entry, error) {
+	at := r.read
+	if at >= r.ordered {
+		var err error
+		if at, err = r.medium.next(at); err != nil {
+			return Entry{}, err
+		}
+		if at < r.ordered || at >= len(r.begun) || r.begun[at] {
+			return Entry{}, fmt.Errorf("%w: entry %d of %d comes again, or is none; %s", ErrFormat, at, len(r.begun), r.medium.remedy())
+		}
+	}
+	r.begun[at] = true
+	r.read++
+	return r.manifest.Entries[at], nil
+}
+
 // readSmall reads and verifies an entry in memory, and keeps it if the check of the graph needs it.
 func (r *Reader) readSmall(e Entry) ([]byte, error) {
 	r.small = slices.Grow(r.small[:0], int(e.Size))
@@ -240,7 +265,7 @@ func (r *Reader) readSmall(e Entry) ([]byte, error) {
 		r.metadata[e.Digest()] = data
 	}
 	if _, err := io.ReadFull(r.medium, data); err != nil {
-		return nil, fmt.Errorf("%s: %w", e.Path, mediumError(err))
+		return nil, fmt.Errorf("%s: %w", e.Path, readError(err, r.medium.remedy()))
 	}
 	sum := sha256.Sum256(data)
 	return data, r.finish(e, sum[:])
@@ -249,7 +274,7 @@ func (r *Reader) readSmall(e Entry) ([]byte, error) {
 // finish checks the end of an entry and its digest.
 func (r *Reader) finish(e Entry, sum []byte) error {
 	if got := hex.EncodeToString(sum); got != e.SHA256 {
-		return fmt.Errorf("%w: %s differs from what was signed; %s", ErrDigest, e.Path, recopy)
+		return fmt.Errorf("%w: %s differs from what was signed; %s", ErrDigest, e.Path, r.medium.remedy())
 	}
 	if err := r.medium.leave(); err != nil {
 		return fmt.Errorf("%s: %w", e.Path, err)

@@ -49,7 +49,7 @@ func (r *Reader) fill(s *stream, e Entry) error {
 		}
 		chunk = chunk[:min(left, chunkBytes)]
 		if _, err := io.ReadFull(r.medium, chunk); err != nil {
-			return fmt.Errorf("%s: %w", e.Path, mediumError(err))
+			return fmt.Errorf("%s: %w", e.Path, readError(err, r.medium.remedy()))
 		}
 		s.full <- chunk // never waits: there are no more chunks than it holds
 		hash.Write(chunk)

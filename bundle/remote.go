@@ -1,0 +1,159 @@
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+)
+
+// Remote hands over a bundle that other machines hold. Nothing that it says is believed: the [Reader] holds what it hands
+// over against what was signed, as it does with a stick.
+//
+// What one machine does not give, or gives wrong, another may have: trying elsewhere is the Remote's part. It knows each
+// entry's size and SHA-256 from Expect, and hands over what is whole: to the Reader an entry that is not what was signed
+// is the end.
+type Remote interface {
+	// File returns the manifest or a signature by its name in the bundle; the error is [fs.ErrNotExist] if there is none.
+	// It takes no more than limit bytes from anybody.
+	File(ctx context.Context, name string, limit int64) ([]byte, error)
+	// Expect is told once what will be wanted: all entries, of which the first ordered ones must come in this order.
+	Expect(ctx context.Context, entries []Entry, ordered int) error
+	// Next hands over one entry of those expected that it has not handed over before, by its index. The contents are
+	// closed before it is called again.
+	Next(ctx context.Context) (index int, contents io.ReadCloser, err error)
+}
+
+// NewRemoteReader reads a bundle from other machines and verifies its manifest. ctx is for all that is asked of remote
+// until the Reader is closed.
+func NewRemoteReader(ctx context.Context, remote Remote, trust Trust) (*Reader, error) {
+	m := &remoteMedium{ctx: ctx, remote: remote}
+	r, err := newReader(m, trust)
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return r, nil
+}
+
+// remoteMedium is a [Remote] as a medium.
+type remoteMedium struct {
+	ctx    context.Context
+	remote Remote
+
+	head     map[string][]byte // files of the head that have been asked for and not entered
+	entries  []Entry           // once the manifest is trusted
+	read     int               // how many of them have been entered
+	chosen   int               // what next has returned
+	contents io.ReadCloser     // of the present entry
+	pending  io.ReadCloser     // of the one that next has returned
+	name     string
+}
+
+// headLimit is how large a file of the head may be.
+func headLimit(name string) int64 {
+	if name == ManifestPath {
+		return MaxManifestBytes
+	}
+	return MaxSignatureBytes
+}
+
+func (d *remoteMedium) remedy() string {
+	return "run it again: other machines may have it whole; or install from a stick"
+}
+
+func (d *remoteMedium) at(name string) (bool, error) {
+	if _, asked := d.head[name]; asked {
+		return true, nil
+	}
+	data, err := d.remote.File(d.ctx, name, headLimit(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", name, err)
+	}
+	d.head = map[string][]byte{name: data}
+	return true, nil
+}
+
+func (d *remoteMedium) enter(name string) (int64, error) {
+	d.name = name
+	if d.entries == nil {
+		return d.enterHead(name)
+	}
+	if d.pending == nil { // metadata: in order
+		if _, err := d.next(d.read); err != nil {
+			return 0, err
+		}
+		if d.chosen != d.read {
+			return 0, fmt.Errorf("%w: entry %d comes where %s must; %s", ErrFormat, d.chosen, name, d.remedy())
+		}
+	}
+	d.contents, d.pending = d.pending, nil
+	d.read++
+	return d.entries[d.chosen].Size, nil
+}
+
+func (d *remoteMedium) enterHead(name string) (int64, error) {
+	found, err := d.at(name)
+	if err != nil {
+		return 0, err
+	}
+	if !found {
+		return 0, fmt.Errorf("%w: %s is missing; %s", ErrFormat, name, d.remedy())
+	}
+	data := d.head[name]
+	d.head = nil
+	d.contents = io.NopCloser(bytes.NewReader(data))
+	return int64(len(data)), nil
+}
+
+func (d *remoteMedium) next(int) (int, error) {
+	var err error
+	if d.chosen, d.pending, err = d.remote.Next(d.ctx); err != nil {
+		return 0, err
+	}
+	if d.pending == nil || d.chosen < 0 || d.chosen >= len(d.entries) {
+		return 0, fmt.Errorf("%w: entry %d of %d is handed over; %s", ErrFormat, d.chosen, len(d.entries), d.remedy())
+	}
+	return d.chosen, nil
+}
+
+func (d *remoteMedium) Read(p []byte) (int, error) {
+	if err := d.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return d.contents.Read(p)
+}
+
+func (d *remoteMedium) leave() error {
+	var more [1]byte
+	if n, err := io.ReadFull(d.contents, more[:]); n > 0 {
+		return fmt.Errorf("%w: %s goes on after its end; %s", ErrFormat, d.name, d.remedy())
+	} else if err != io.EOF {
+		return readError(err, d.remedy())
+	}
+	err := d.contents.Close()
+	d.contents = nil
+	return err
+}
+
+func (d *remoteMedium) confirm(m *Manifest, _ []string) error {
+	d.entries = m.Entries
+	return d.remote.Expect(d.ctx, m.Entries, m.ordered())
+}
+
+func (d *remoteMedium) end() error { return nil }
+
+func (d *remoteMedium) Close() error {
+	var errs []error
+	for _, contents := range []io.Closer{d.contents, d.pending} {
+		if contents != nil {
+			errs = append(errs, contents.Close())
+		}
+	}
+	d.contents, d.pending = nil, nil
+	return errors.Join(errs...)
+}
