@@ -121,16 +121,25 @@ type ExchangeRequest struct {
 
 // ExchangeResponse says what to take now, and when to ask again if that is nothing.
 type ExchangeResponse struct {
-	Take []Take        `json:"take,omitempty"`
-	Wait time.Duration `json:"wait,omitempty"` // nanoseconds
+	Take   []Take        `json:"take,omitempty"`
+	Wait   time.Duration `json:"wait,omitempty"`   // nanoseconds
+	Forgot bool          `json:"forgot,omitempty"` // the server knew nothing of this machine: tell it again of all that it has
 }
 
 // Take is one blob to take from one peer.
 type Take struct {
 	Digest string `json:"digest"`
-	From   string `json:"from"` // "address:port"
-	Why    string `json:"why,omitempty"`
+	From   string `json:"from"`          // "address:port"
+	Why    string `json:"why,omitempty"` // it failed: one of the Why constants
 }
+
+// Why a blob could not be taken from a peer.
+const (
+	WhyBytes  = "bytes"  // it gave other bytes than those of the digest, all of them
+	WhyAbsent = "absent" // it does not have the blob
+	WhyBusy   = "busy"   // it gives to enough others
+	WhyBroken = "broken" // it could not be reached, or stopped in the middle
+)
 
 // Error is a refusal.
 type Error struct {

@@ -1,0 +1,61 @@
+package peer
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// nodesGroup is the organization in a node's client certificate (user.NodesGroup of Kubernetes).
+const nodesGroup = "system:nodes"
+
+// ServerTLS is how a peer port is listened on: with certificate, to clients that show a node's certificate of the
+// authorities, PEM. Both are asked for with each connection: they are renewed.
+func ServerTLS(authorities func() ([]byte, error), certificate func() (*tls.Certificate, error)) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		pem, err := authorities()
+		if err != nil {
+			return nil, err
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, errors.New("no certificates among the cluster's authorities")
+		}
+		own, err := certificate()
+		if err != nil {
+			return nil, err
+		}
+		return &tls.Config{
+			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*own},
+			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, VerifyConnection: requireNode,
+			NextProtos: []string{"http/1.1"}, // large bodies: HTTP/2 would frame them once more
+			// A config for each connection has ticket keys of its own: none could be resumed, and a ticket would outlive the check.
+			SessionTicketsDisabled: true,
+		}, nil
+	}}
+}
+
+// requireNode lets nodes in alone: others have certificates of the same authority.
+func requireNode(state tls.ConnectionState) error {
+	subject := state.PeerCertificates[0].Subject
+	if !slices.Contains(subject.Organization, nodesGroup) {
+		return fmt.Errorf("%s is no node: its certificate is not of organization %s", subject, nodesGroup)
+	}
+	return nil
+}
+
+// NewServer is a server of the peer port, for ServeTLS(listener, "", ""): large bodies may take as long as
+// the client goes on taking them, everything else is bounded. log gets mostly strangers who were not let in; nil is the
+// standard logger.
+func NewServer(handler http.Handler, config *tls.Config, log *log.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler, TLSConfig: config, ErrorLog: log,
+		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+}
