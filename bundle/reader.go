@@ -37,6 +37,7 @@ func (a AllowUnsigned) Verify(message []byte, sigs []signing.Signature) ([]strin
 type Reader struct {
 	medium   medium
 	manifest *Manifest
+	head     []HeadFile
 	signers  []string
 
 	read     int               // how many entries have been begun
@@ -87,10 +88,11 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a bundle, or a damaged one: %w", err)
 	}
-	sigs, names, err := readSignatures(m)
+	sigs, head, err := readSignatures(m)
 	if err != nil {
 		return nil, err
 	}
+	head = append([]HeadFile{{ManifestPath, message}}, head...)
 	signers, err := trust.Verify(message, sigs)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w%s", ManifestPath, err, trustRemedy(err, m.remedy()))
@@ -102,14 +104,18 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 	if err := manifest.Validate(); err != nil {
 		return nil, err
 	}
+	var names []string
+	for _, f := range head {
+		names = append(names, f.Name)
+	}
 	for _, e := range manifest.Entries {
 		names = append(names, e.Path)
 	}
-	if err := m.confirm(manifest, append(names, ManifestPath)); err != nil {
+	if err := m.confirm(manifest, names); err != nil {
 		return nil, err
 	}
 	r := &Reader{
-		medium: m, manifest: manifest, signers: signers, begun: make([]bool, len(manifest.Entries)), ordered: manifest.ordered(),
+		medium: m, manifest: manifest, head: head, signers: signers, begun: make([]bool, len(manifest.Entries)), ordered: manifest.ordered(),
 		free: make(chan []byte, chunks), metadata: make(map[string][]byte),
 	}
 	for range chunks {
@@ -118,62 +124,11 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 	return r, nil
 }
 
-// trustRemedy says what to do about a manifest that was not accepted.
-func trustRemedy(err error, remedy string) string {
-	switch {
-	case errors.Is(err, signing.ErrInvalid):
-		return "; " + remedy
-	case errors.Is(err, signing.ErrUnsigned):
-		return "; ask its maker for a signed one, or accept it unsigned in so many words"
-	default:
-		return ""
-	}
-}
-
-// readSignatures reads the pairs of signature files, of which there may be none.
-func readSignatures(m medium) (sigs []signing.Signature, names []string, err error) {
-	for i := range MaxSignatures {
-		sigstorePath, detachedPath := signaturePaths(i)
-		found, err := m.at(sigstorePath)
-		if err != nil {
-			return nil, nil, fmt.Errorf("after %s: %w", ManifestPath, err)
-		}
-		if !found {
-			break
-		}
-		var sig signing.Signature
-		if sig.Sigstore, err = readBounded(m, sigstorePath, MaxSignatureBytes); err != nil {
-			return nil, nil, err
-		}
-		if sig.Detached, err = readBounded(m, detachedPath, MaxSignatureBytes); err != nil {
-			return nil, nil, err
-		}
-		sigs, names = append(sigs, sig), append(names, sigstorePath, detachedPath)
-	}
-	return sigs, names, nil
-}
-
-// readBounded reads an entry whose size nobody has signed.
-func readBounded(m medium, name string, limit int64) ([]byte, error) {
-	size, err := m.enter(name)
-	if err != nil {
-		return nil, err
-	}
-	if size > limit {
-		return nil, fmt.Errorf("%w: %s has %d bytes, the limit is %d; %s", ErrFormat, name, size, limit, m.remedy())
-	}
-	var data bytes.Buffer // grows with what is there, not with what is claimed
-	if _, err := io.CopyN(&data, m, size); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, readError(err, m.remedy()))
-	}
-	if err := m.leave(); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return data.Bytes(), nil
-}
-
 // Manifest returns the bundle manifest, verified and valid.
 func (r *Reader) Manifest() *Manifest { return r.manifest }
+
+// Head returns the files that stand before the entries, as they were signed and read: the manifest, then the signatures.
+func (r *Reader) Head() []HeadFile { return r.head }
 
 // Signers returns the IDs of the keys whose signatures were accepted; none for an unsigned bundle.
 func (r *Reader) Signers() []string { return r.signers }

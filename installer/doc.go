@@ -13,6 +13,7 @@
 //	start          the service
 //	node           wait until the node is Ready
 //	releases       wait until every chart of the bundle is a Ready release
+//	retain         what containerd does not hold of the bundle, kept for machines that join
 //	commit         trust store, accepted version, report; staging removed
 //
 // # Invariants

@@ -59,7 +59,7 @@ func installAndDie(dir string) {
 
 // points installs the bundle on a site made by prepare, and returns the points passed: each one once, for
 // many entries of a bundle are taken alike.
-func points(t *testing.T, s *site, file string) (names []string, numbers []int) {
+func points(t *testing.T, s *testSite, file string) (names []string, numbers []int) {
 	t.Helper()
 	o := s.options(file)
 	seen := map[string]bool{}
@@ -78,7 +78,7 @@ func points(t *testing.T, s *site, file string) (names []string, numbers []int) 
 	return names, numbers
 }
 
-func (s *site) uninstall(t *testing.T) {
+func (s *testSite) uninstall(t *testing.T) {
 	t.Helper()
 	err := Uninstall(context.Background(), UninstallOptions{DataDir: s.path("data"), SystemdDir: s.path("systemd"), BinDir: s.path("bin")})
 	if err != nil && !errors.Is(err, ErrNotInstalled) {
@@ -126,7 +126,7 @@ func TestKilledAnywhere(t *testing.T) {
 }
 
 // kill runs an install in a process that kills itself after a number of points.
-func kill(t *testing.T, s *site, file string, point int) {
+func kill(t *testing.T, s *testSite, file string, point int) {
 	t.Helper()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), envSite+"="+s.dir, envBundle+"="+file, envPoint+"="+strconv.Itoa(point))

@@ -29,15 +29,15 @@ import (
 	"airgap/signing"
 )
 
-// site is a machine to install on, all of it below one folder, and the packager's keys. Its service
+// testSite is a machine to install on, all of it below one folder, and the packager's keys. Its service
 // manager is a systemd that does not run, so that the whole plan runs but no node.
-type site struct {
+type testSite struct {
 	dir        string
 	key, other *signing.PrivateKey
 }
 
 // newSite makes a site. Paths below it are short enough for a data folder.
-func newSite(t testing.TB) *site {
+func newSite(t testing.TB) *testSite {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: image layers are unpacked with their owners")
@@ -51,7 +51,7 @@ func newSite(t testing.TB) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &site{dir: dir, key: siteKey(), other: otherKey()}
+	s := &testSite{dir: dir, key: siteKey(), other: otherKey()}
 	for _, folder := range []string{"etc", "systemd", "bin"} {
 		if err := os.Mkdir(s.path(folder), 0o755); err != nil {
 			t.Fatal(err)
@@ -82,9 +82,9 @@ func newKey() *signing.PrivateKey {
 	return key
 }
 
-func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
+func (s *testSite) path(name string) string { return filepath.Join(s.dir, name) }
 
-func (s *site) paths() config.Paths { return config.PathsOf(s.path("data")) }
+func (s *testSite) paths() config.Paths { return config.PathsOf(s.path("data")) }
 
 // options is an install of the bundle with that file name.
 func siteOptions(dir, file string) Options {
@@ -104,7 +104,7 @@ func siteOptions(dir, file string) Options {
 	}
 }
 
-func (s *site) options(file string) Options {
+func (s *testSite) options(file string) Options {
 	o := siteOptions(s.dir, file)
 	o.Keys = []signing.PublicKey{s.key.Public()}
 	return o
@@ -136,21 +136,18 @@ func goodFacts() Facts {
 
 // content is a bundle of everything: two images that share layers, a chart with values, a
 // manifest, a host file and a distribution. Its version changes what each of them is.
-func (s *site) content(t testing.TB, version string) bundle.Content {
+func (s *testSite) content(t testing.TB, version string) bundle.Content {
 	t.Helper()
 	return withDistribution(t, s.contentOnly(t, version), version)
 }
 
 // contentOnly is content without the distribution.
-func (s *site) contentOnly(t testing.TB, version string) bundle.Content {
+func (s *testSite) contentOnly(t testing.TB, version string) bundle.Content {
 	t.Helper()
 	c := bundle.Content{Manifest: bundle.Manifest{
 		Name: "site-a", Version: version, Platforms: []string{thisPlatform()}, IssuedAt: "2026-11-22T09:00:00Z",
 	}}
-	base, err := random.Image(200<<10, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	base := newImage(t)
 	layer, err := random.Layer(2<<20, "application/vnd.docker.image.rootfs.diff.tar")
 	if err != nil {
 		t.Fatal(err)
@@ -216,8 +213,23 @@ func packed(t testing.TB, version string) []byte {
 	return out.Bytes()
 }
 
+// newImage is an image of two layers that nothing else has.
+func newImage(t testing.TB) v1.Image {
+	t.Helper()
+	image, err := random.Image(200<<10, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
 // addImage adds an image, made to be for this platform.
 func addImage(t testing.TB, c *bundle.Content, reference string, image v1.Image) {
+	t.Helper()
+	addImageFor(t, c, reference, image, thisPlatform())
+}
+
+func addImageFor(t testing.TB, c *bundle.Content, reference string, image v1.Image, platform string) {
 	t.Helper()
 	must := func(err error) {
 		if err != nil {
@@ -228,7 +240,7 @@ func addImage(t testing.TB, c *bundle.Content, reference string, image v1.Image)
 	config, err := image.ConfigFile()
 	must(err)
 	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", strings.TrimPrefix(thisPlatform(), "linux/")
+	config.OS, config.Architecture = "linux", strings.TrimPrefix(platform, "linux/")
 	image, err = mutate.ConfigFile(image, config)
 	must(err)
 	manifest, err := image.RawManifest()
@@ -250,12 +262,12 @@ func addImage(t testing.TB, c *bundle.Content, reference string, image v1.Image)
 	}
 	c.Manifest.Images = append(c.Manifest.Images, bundle.Image{
 		Reference: reference, Digest: blob.Digest, MediaType: string(mediaType), Size: blob.Size,
-		Platforms: []bundle.ImagePlatform{{Platform: thisPlatform(), Digest: blob.Digest}},
+		Platforms: []bundle.ImagePlatform{{Platform: platform, Digest: blob.Digest}},
 	})
 }
 
 // build writes a bundle of c with that file name, signed by keys.
-func (s *site) build(t testing.TB, file string, c bundle.Content, keys ...*signing.PrivateKey) *bundle.Manifest {
+func (s *testSite) build(t testing.TB, file string, c bundle.Content, keys ...*signing.PrivateKey) *bundle.Manifest {
 	t.Helper()
 	m, err := bundle.Create(context.Background(), s.path(file), c, bundle.CreateOptions{Signers: keys})
 	if err != nil {
@@ -266,7 +278,7 @@ func (s *site) build(t testing.TB, file string, c bundle.Content, keys ...*signi
 
 // fingerprint is everything on the site but bundles, keys and what differs between two good installs:
 // times, and the layout of containerd's store, for which the names of its images stand.
-func (s *site) fingerprint(t testing.TB) string {
+func (s *testSite) fingerprint(t testing.TB) string {
 	t.Helper()
 	var lines []string
 	for _, top := range []string{"data", "etc", "systemd", "bin"} {
@@ -318,7 +330,7 @@ func (s *site) fingerprint(t testing.TB) string {
 }
 
 // images are the names of the images in containerd's store.
-func (s *site) images(t testing.TB) []string {
+func (s *testSite) images(t testing.TB) []string {
 	t.Helper()
 	if _, err := os.Stat(s.paths().Containerd()); err != nil {
 		return nil

@@ -19,8 +19,8 @@ import (
 )
 
 // importBundle reads the rest of the bundle, once, to its proper end: images go into containerd's
-// store, where they stay invisible until the switch; charts, manifests, files and the distribution go
-// to the staging folder. The store must not be in use, so a node that runs is stopped; its
+// store, where they stay invisible until the switch; charts, manifests, files, distributions, and what else no image
+// refers to, go to the staging folder. The store must not be in use, so a node that runs is stopped; its
 // pods live on.
 func (r *run) importBundle(ctx context.Context) (string, error) {
 	if err := r.service.stop(ctx); err != nil {
@@ -44,7 +44,8 @@ func (r *run) importBundle(ctx context.Context) (string, error) {
 			return "", err
 		}
 		content = &countingReader{ctx: ctx, r: content, progress: transfer}
-		if err := r.take(ctx, entry, content, slices.Contains(wanted, entry.SHA256)); err != nil {
+		staged := slices.Contains(wanted, entry.SHA256) || !r.importing.Wants(entry.Digest())
+		if err := r.take(ctx, entry, content, staged); err != nil {
 			return "", fmt.Errorf("%s: %w", entry.Path, err)
 		}
 		if err := r.fault("import took " + string(entry.Role)); err != nil {

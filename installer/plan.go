@@ -68,6 +68,9 @@ var steps = []step{
 		}
 		return fmt.Sprintf("wait until %s are Ready, at most %s", strings.Join(names, ", "), r.Timeout)
 	}},
+	{name: "retain", do: (*run).retain, about: func(r *run) string {
+		return "what other machines need of the bundle, into " + r.paths.Bundles()
+	}},
 	{name: "commit", do: (*run).commit, about: func(r *run) string {
 		return "trust, accepted version, report in " + r.reports()
 	}},

@@ -34,8 +34,6 @@ func spaceNeeded(m *bundle.Manifest, has func(hex string) bool) need {
 	var layers, distributions, others int64
 	for _, e := range m.Entries {
 		switch {
-		case e.Role == bundle.RoleExecutable:
-			// only this machine's is staged: counted below
 		case has(e.SHA256):
 		case e.Role == bundle.RoleLayer:
 			layers += e.Size
@@ -50,7 +48,7 @@ func spaceNeeded(m *bundle.Manifest, has func(hex string) bool) need {
 	}
 	platforms := max(1, int64(len(m.Platforms)))
 	n := need{
-		Packed:   layers + others + 2*distributions, // staged, then kept beside what it unpacks to
+		Packed:   layers + others + distributions, // this machine's is staged, then kept beside what it unpacks to
 		Unpacked: unpackedPerCompressed*layers/platforms + unpackedPerPackedBinary*distributions,
 	}
 	n.Inodes = int64(float64(n.Unpacked)*inodesPerUnpackedByte) + int64(len(m.Entries)) + reserveInodes

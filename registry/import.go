@@ -246,6 +246,15 @@ func (i *Import) Blob(ctx context.Context, dgst string, size int64, r io.Reader)
 	return nil
 }
 
+// Wants says whether an image of the import refers to a blob, as far as is known: once all metadata has come, whether Commit
+// will leave the blob in the store.
+func (i *Import) Wants(dgst string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	n := i.nodes[digest.Digest(dgst)]
+	return n != nil && n.desc.MediaType != ""
+}
+
 // arrived notes that a blob is verified, and starts what waited for it.
 func (i *Import) arrived(d digest.Digest, size int64) error {
 	i.mu.Lock()
