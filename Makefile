@@ -150,6 +150,8 @@ GNU     = $(if $(filter amd64,$(ARCH)),x86_64,aarch64)-linux-gnu
 LIB     = $(abspath $(B))/debian/usr/lib/$(GNU)
 TARGET += CC=$(GNU)-gcc PKG_CONFIG_LIBDIR=$(LIB)/pkgconfig PKG_CONFIG_SYSROOT_DIR=$(abspath $(B))/debian \
 	PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
+# Go's cache remembers what pkg-config once said: the library's folder in a checkout that may be gone.
+STATIC := -s -w -linkmode external -extldflags '-static -L$(LIB)'
 $(TOOL):
 	$(MAKE) ARCH=$(HOST_ARCH) root
 root: $(TOOL)
@@ -159,9 +161,9 @@ endif
 # shim, helm, the CNI plugins.
 root: deps $(B)/root/bin/nft
 	$(TARGET) CGO_ENABLED=0 go build -ldflags '-s -w' -o $(B)/launcher ./cmd/launcher
-	$(TARGET) go build -ldflags '$(STATIC) $(tools_stamp)' -o $(B)/root/bin/ tool
+	$(TARGET) go build -ldflags "$(STATIC) $(tools_stamp)" -o $(B)/root/bin/ tool
 	$(TARGET) CGO_ENABLED=0 go build -ldflags '-s -w' -o $(B)/root/bin/ ./cmd/airgap-policy
-	$(TARGET) go build -ldflags '$(STATIC) $(all_stamps)' -o $(B)/root/bin/airgap ./cmd/airgap
+	$(TARGET) go build -ldflags "$(STATIC) $(all_stamps)" -o $(B)/root/bin/airgap ./cmd/airgap
 
 $(BIN): $(B)/contents
 	@mkdir -p bin
