@@ -62,7 +62,7 @@ demo: system podinfo ## from a new key to podinfo answering in a namespace with 
 
 test: check system podinfo ## everything, with real nodes in namespaces
 	go test $(HEAVY)
-	go test -v -count=1 -timeout=40m ./test/e2e/...
+	go test -v -count=1 -timeout=40m ./test/site ./test/e2e/...
 
 check: deps ## format, vet, staticcheck, unit and script tests: all that needs no Kubernetes
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "error: run gofmt -w on the files above" >&2; exit 1; }

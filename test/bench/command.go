@@ -28,12 +28,17 @@ type usage struct {
 // group to end, and kills it if it does not.
 func (b *bench) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
-	// Without a data folder of our own the packed executable would unpack to the machine's.
-	cmd.Env = append(os.Environ(), "AIRGAP_DATA_DIR="+filepath.Join(b.work, "tool"), "COSIGN_PASSWORD=")
+	cmd.Env = b.environment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 30 * time.Second
 	return cmd
+}
+
+// environment is that of airgap here: without a data folder of our own the packed executable would unpack to the
+// machine's.
+func (b *bench) environment() []string {
+	return append(os.Environ(), "AIRGAP_DATA_DIR="+filepath.Join(b.work, "tool"), "COSIGN_PASSWORD=")
 }
 
 // output runs a command and returns its standard output; an error carries what it said.

@@ -50,7 +50,7 @@ func benchIdle(ctx context.Context, b *bench) error {
 // idleOnce measures one node. It returns the memory of server, agent and containerd in MB, and the processor time of all
 // the node's processes in percent of one core.
 func (b *bench) idleOnce(ctx context.Context, title string, flags []string) (mb, percent float64, err error) {
-	s, err := b.newSite(ctx)
+	s, err := b.newSite()
 	if err != nil {
 		return 0, 0, err
 	}

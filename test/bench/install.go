@@ -87,7 +87,7 @@ func benchInstall(ctx context.Context, b *bench) error {
 
 // installBoth installs both bundles on one machine, and uninstalls.
 func (b *bench) installBoth(ctx context.Context, demo, content *installs) (err error) {
-	s, err := b.newSite(ctx)
+	s, err := b.newSite()
 	if err != nil {
 		return err
 	}

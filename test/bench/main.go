@@ -26,6 +26,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	machines "airgap/test/site"
 )
 
 // topic is one thing that is measured. Its run prints its own table.
@@ -133,7 +135,7 @@ func (b *bench) measure(ctx context.Context, chosen []topic) (err error) {
 	if b.work, err = os.MkdirTemp("/var/tmp", "ag-bench-"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, removeAll(b.work)) }()
+	defer func() { err = errors.Join(err, machines.RemoveAll(b.work)) }()
 	facts, err := machineFacts(b)
 	if err != nil {
 		return err

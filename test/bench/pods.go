@@ -68,7 +68,7 @@ func benchPods(ctx context.Context, b *bench) error {
 
 // podsOnce measures one side on a machine of its own.
 func (b *bench) podsOnce(ctx context.Context, side *podsSide, separately bool) (err error) {
-	s, err := b.newSite(ctx)
+	s, err := b.newSite()
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ const restartPatience = 2 * time.Minute
 
 // benchRestart stops the service as a service manager does, and starts it again.
 func benchRestart(ctx context.Context, b *bench) (err error) {
-	s, err := b.newSite(ctx)
+	s, err := b.newSite()
 	if err != nil {
 		return err
 	}

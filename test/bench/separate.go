@@ -70,7 +70,7 @@ func (s *site) startSeparately(ctx context.Context) (*components, error) {
 	for _, start := range [][]string{
 		{"etcd", "--data-dir", filepath.Join(folder, "etcd"), "--logger", "zap", "--log-level", "warn"},
 		{filepath.Join(p.Current(), "bin/airgap"), "containerd", "--config", filepath.Join(p.AgentEtc(), "containerd.toml")},
-		{bench("kube-apiserver"), "--advertise-address=" + nodeIP, "--secure-port=6443", "--etcd-servers=http://127.0.0.1:2379",
+		{bench("kube-apiserver"), "--advertise-address=" + s.IP, "--secure-port=6443", "--etcd-servers=http://127.0.0.1:2379",
 			"--client-ca-file=" + tls("ca-bundle.crt"), "--tls-cert-file=" + tls("apiserver.crt"), "--tls-private-key-file=" + tls("apiserver.key"),
 			"--kubelet-client-certificate=" + tls("apiserver-kubelet-client.crt"), "--kubelet-client-key=" + tls("apiserver-kubelet-client.key"),
 			"--service-account-key-file=" + tls("sa.pub"), "--service-account-signing-key-file=" + tls("sa.key"),
@@ -83,7 +83,7 @@ func (s *site) startSeparately(ctx context.Context) (*components, error) {
 			"--cluster-signing-cert-file=" + tls("ca.crt"), "--cluster-signing-key-file=" + tls("ca.key"),
 			"--kube-api-qps=200", "--kube-api-burst=400", "--allocate-node-cidrs=true", "--cluster-cidr=" + config.DefaultClusterCIDR},
 		{bench("kubelet"), "--kubeconfig=" + pki("kubelet.kubeconfig"), "--config=" + filepath.Join(p.AgentEtc(), "kubelet.yaml"), "--cert-dir=" + p.AgentPKI(),
-			"--root-dir=" + p.Kubelet(), "--hostname-override=" + nodeName, "--node-ip=" + nodeIP, "--" + podsNodeFlags},
+			"--root-dir=" + p.Kubelet(), "--hostname-override=" + nodeName, "--node-ip=" + s.IP, "--" + podsNodeFlags},
 		{bench("kube-proxy"), "--kubeconfig=" + pki("kube-proxy.kubeconfig"), "--hostname-override=" + nodeName, "--proxy-mode=nftables",
 			"--cluster-cidr=" + config.DefaultClusterCIDR, "--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0"},
 	} {

@@ -6,55 +6,41 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"airgap/node/config"
+	machines "airgap/test/site"
 )
 
 const (
 	nodeName = "node-1"
-	nodeIP   = "10.99.0.2"
 	// installPatience is how long an install waits for the node, and again for the releases.
 	installPatience = 3 * time.Minute
 )
 
-// site is a machine with a network that leads nowhere: a network namespace, and a data folder.
+// site is a machine with a network that leads nowhere.
 type site struct {
-	b         *bench
-	namespace string
-	paths     config.Paths
+	*machines.Machine
+	b     *bench
+	whole *machines.Site
+	paths config.Paths
 }
 
-// newSite makes a site; remove takes it down.
-func (b *bench) newSite(ctx context.Context) (*site, error) {
-	dataDir, err := os.MkdirTemp(b.work, "node-")
+// newSite makes a site; end takes it down.
+func (b *bench) newSite() (*site, error) {
+	whole, err := machines.Make(nodeName)
 	if err != nil {
 		return nil, err
 	}
-	s := &site{b: b, namespace: filepath.Base(b.work) + "-" + filepath.Base(dataDir), paths: config.PathsOf(dataDir)}
-	in := []string{"-n", s.namespace}
-	for _, args := range [][]string{
-		{"netns", "add", s.namespace},
-		append(in, "link", "set", "lo", "up"),
-		append(in, "link", "add", "eth0", "type", "veth", "peer", "name", "cable"),
-		append(in, "address", "add", nodeIP+"/24", "dev", "eth0"),
-		append(in, "link", "set", "eth0", "up"),
-		append(in, "link", "set", "cable", "up"),
-	} {
-		if _, err := output(b.command(ctx, "ip", args...)); err != nil {
-			return nil, errors.Join(err, s.remove())
-		}
-	}
-	return s, nil
+	m := whole.Machines[0]
+	return &site{Machine: m, b: b, whole: whole, paths: m.Paths}, nil
 }
 
-// command is a command at this site. Unlike `ip netns exec`, nsenter leaves /sys as it is.
+// command is a command at this site, with the environment of those that are run elsewhere.
 func (s *site) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return s.b.command(ctx, "nsenter", append([]string{"--net=/run/netns/" + s.namespace, name}, args...)...)
+	cmd := s.Command(ctx, name, args...)
+	cmd.Env = s.b.environment()
+	return cmd
 }
 
 // install is `airgap install` of a bundle signed with the development key, as a user runs it, with flags of the node.
@@ -71,32 +57,10 @@ func (s *site) end(err *error) {
 			*err = fmt.Errorf("%w\nthe end of the node's log:\n%s", *err, log[max(0, len(log)-most):])
 		}
 	}
-	*err = errors.Join(*err, s.remove())
+	*err = errors.Join(*err, s.whole.Remove())
 }
 
 // uninstall removes the node.
 func (s *site) uninstall(ctx context.Context) (usage, error) {
 	return measured(s.command(ctx, s.b.built("bin/airgap"), "uninstall", "--yes", "--data-dir", s.paths.DataDir), nil)
-}
-
-// remove uninstalls what is installed and takes the site down, even when the program is being ended.
-func (s *site) remove() error {
-	ctx := context.Background()
-	var failures []error
-	if entries, err := os.ReadDir(s.paths.DataDir); err == nil && len(entries) > 0 {
-		_, err := s.uninstall(ctx)
-		failures = append(failures, err)
-	}
-	if _, err := os.Stat("/run/netns/" + s.namespace); err == nil {
-		pids, err := output(s.b.command(ctx, "ip", "netns", "pids", s.namespace))
-		failures = append(failures, err)
-		for field := range strings.FieldsSeq(pids) { // only after an uninstall that failed
-			if pid, err := strconv.Atoi(field); err == nil {
-				failures = append(failures, fmt.Errorf("process %d was left and is killed: %w", pid, syscall.Kill(pid, syscall.SIGKILL)))
-			}
-		}
-		_, err = output(s.b.command(ctx, "ip", "netns", "delete", s.namespace))
-		failures = append(failures, err)
-	}
-	return errors.Join(append(failures, removeAll(s.paths.DataDir))...)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	machines "airgap/test/site"
 )
 
 // suite is a part of Kubernetes' end-to-end specs that a node has to pass.
@@ -71,7 +72,7 @@ var listed = regexp.MustCompile(`^ +\S+:\d+: (.*)$`)
 
 // list returns the names of all specs of the suites, sorted.
 func (p *program) list(ctx context.Context) ([]string, error) {
-	out, err := output(exec.CommandContext(ctx, p.test, "--list-tests"))
+	out, err := machines.Output(exec.CommandContext(ctx, p.test, "--list-tests"))
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +99,7 @@ func (p *program) run(ctx context.Context, specs []string, o *options) (came map
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, err
 	}
-	s, err := newSite(ctx, p)
+	s, err := newSite(p)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +125,7 @@ func (p *program) suite(ctx context.Context, s *site, specs []string, o *options
 	const grace = 5 * time.Minute
 	ctx, cancel := context.WithTimeout(ctx, o.limit+grace)
 	defer cancel()
-	kubectl := filepath.Join(s.work, "kubectl")
+	kubectl := filepath.Join(s.whole.Folder, "kubectl")
 	if err := os.Symlink(p.client, kubectl); err != nil {
 		return err
 	}
@@ -133,12 +134,12 @@ func (p *program) suite(ctx context.Context, s *site, specs []string, o *options
 		args = append(args, "--focus="+regexp.QuoteMeta(spec)+"$")
 	}
 	args = append(args, p.test, "--",
-		"--kubeconfig="+s.paths.Kubeconfig(),
+		"--kubeconfig="+s.Paths.Kubeconfig(),
 		"--provider=skeleton",
 		"--num-nodes=1",
 		"--kubectl-path="+kubectl,
-		"--kubelet-root-dir="+s.paths.Kubelet(),
-		"--container-runtime-endpoint=unix://"+s.paths.ContainerdSocket(),
+		"--kubelet-root-dir="+s.Paths.Kubelet(),
+		"--container-runtime-endpoint=unix://"+s.Paths.ContainerdSocket(),
 		"--report-dir="+folder,
 		"--e2e-output-dir="+folder,
 		"--disable-log-dump",
@@ -148,7 +149,7 @@ func (p *program) suite(ctx context.Context, s *site, specs []string, o *options
 		return err
 	}
 	defer log.Close()
-	cmd := s.command(ctx, p.ginkgo, args...)
+	cmd := s.Command(ctx, p.ginkgo, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = time.Minute
@@ -156,14 +157,4 @@ func (p *program) suite(ctx context.Context, s *site, specs []string, o *options
 		return fmt.Errorf("ginkgo: %w: see %s", err, log.Name())
 	}
 	return nil
-}
-
-// output runs a command and returns its standard output; an error carries what it said.
-func output(cmd *exec.Cmd) (string, error) {
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w\n%s%s", strings.Join(cmd.Args, " "), err, stdout.String(), stderr.String())
-	}
-	return stdout.String(), nil
 }

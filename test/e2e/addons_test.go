@@ -1,14 +1,14 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
+
+	"airgap/test/site"
 )
 
 const routes = `
@@ -43,19 +43,19 @@ spec:
 `
 
 // testIngress reaches podinfo through Traefik: by an Ingress, a route of the Gateway API and one of Traefik's own kind.
-func testIngress(t *testing.T, s *site) {
-	eventually(t, patience, func() error {
-		return s.kubectlContains("True", "-n", "kube-system", "get", "helmchart", "traefik", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+func testIngress(t *testing.T, s *node) {
+	site.Eventually(t, patience, func() error {
+		return s.KubectlContains("True", "-n", "kube-system", "get", "helmchart", "traefik", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	})
-	s.apply(routes)
+	s.Apply(routes)
 	for _, url := range []string{
 		"http://ingress.site/version", "https://ingress.site/version", "http://route.site/version", "https://own.site/version",
 	} {
-		eventually(t, patience, func() error { return s.fetch(url, `"version": "6.9.2"`) })
+		site.Eventually(t, patience, func() error { return s.fetch(url, `"version": "6.9.2"`) })
 	}
 	t.Run("the Ingress says where it is", func(t *testing.T) {
-		eventually(t, patience, func() error {
-			return s.kubectlContains(s.nodeIP, "-n", "demo", "get", "ingress", "podinfo", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+		site.Eventually(t, patience, func() error {
+			return s.KubectlContains(s.IP, "-n", "demo", "get", "ingress", "podinfo", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
 		})
 	})
 	t.Run("a name that nobody has", func(t *testing.T) {
@@ -64,36 +64,36 @@ func testIngress(t *testing.T, s *site) {
 		}
 	})
 	t.Run("the default certificate is Traefik's own", func(t *testing.T) {
-		out, _ := s.fromNeighbour("openssl", "s_client", "-connect", s.nodeIP+":443", "-servername", "ingress.site")
+		out, _ := s.FromOutside("openssl", "s_client", "-connect", s.IP+":443", "-servername", "ingress.site")
 		if !strings.Contains(out, "TRAEFIK DEFAULT CERT") {
 			t.Errorf("openssl s_client:\n%s", out)
 		}
 	})
 	t.Run("the Gateway accepts the route", func(t *testing.T) {
-		eventually(t, patience, func() error {
-			return s.kubectlContains("True", "-n", "demo", "get", "httproute", "podinfo", "-o", `jsonpath={.status.parents[0].conditions[?(@.type=="Accepted")].status}`)
+		site.Eventually(t, patience, func() error {
+			return s.KubectlContains("True", "-n", "demo", "get", "httproute", "podinfo", "-o", `jsonpath={.status.parents[0].conditions[?(@.type=="Accepted")].status}`)
 		})
 	})
 	t.Run("a HelmChartConfig changes it", func(t *testing.T) {
-		s.apply("{apiVersion: helm.cattle.io/v1, kind: HelmChartConfig, metadata: {name: traefik, namespace: kube-system}, " +
+		s.Apply("{apiVersion: helm.cattle.io/v1, kind: HelmChartConfig, metadata: {name: traefik, namespace: kube-system}, " +
 			`spec: {valuesContent: "logs: {access: {enabled: true}}"}}`)
-		eventually(t, patience, func() error {
-			return s.kubectlContains("--accesslog=true", "-n", "kube-system", "get", "pods", "-l", "app.kubernetes.io/name=traefik",
+		site.Eventually(t, patience, func() error {
+			return s.KubectlContains("--accesslog=true", "-n", "kube-system", "get", "pods", "-l", "app.kubernetes.io/name=traefik",
 				"--field-selector=status.phase=Running", "-o", "jsonpath={.items[*].spec.containers[0].args}")
 		})
-		s.kubectl("-n", "kube-system", "rollout", "status", "deployment/traefik", "--timeout=120s")
-		eventually(t, patience, func() error { return s.fetch("http://ingress.site/version", `"version": "6.9.2"`) })
-		eventually(t, patience, func() error {
-			return s.kubectlContains(`"GET /version HTTP/1.1" 200`, "-n", "kube-system", "logs", "deployment/traefik")
+		s.Kubectl("-n", "kube-system", "rollout", "status", "deployment/traefik", "--timeout=120s")
+		site.Eventually(t, patience, func() error { return s.fetch("http://ingress.site/version", `"version": "6.9.2"`) })
+		site.Eventually(t, patience, func() error {
+			return s.KubectlContains(`"GET /version HTTP/1.1" 200`, "-n", "kube-system", "logs", "deployment/traefik")
 		})
 	})
 }
 
 // fetch gets a URL from another machine, for which the URL's host has the node's address, and wants text in the answer.
 // Certificates are not verified.
-func (s *site) fetch(url, text string) error {
+func (s *node) fetch(url, text string) error {
 	host := strings.Split(url, "/")[2]
-	out, err := s.fromNeighbour("curl", "-sSk", "-m", "5", "--resolve", host+":80:"+s.nodeIP, "--resolve", host+":443:"+s.nodeIP, url)
+	out, err := s.FromOutside("curl", "-sSk", "-m", "5", "--resolve", host+":80:"+s.IP, "--resolve", host+":443:"+s.IP, url)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (s *site) fetch(url, text string) error {
 	return nil
 }
 
-func testTop(t *testing.T, s *site) {
+func testTop(t *testing.T, s *node) {
 	for _, test := range []struct {
 		args []string
 		want string
@@ -112,15 +112,15 @@ func testTop(t *testing.T, s *site) {
 		{[]string{"top", "pods", "-n", "demo", "--no-headers"}, `(?m)^podinfo\S*\s+\d+m\s+\d+Mi`},
 	} {
 		want := regexp.MustCompile(test.want)
-		eventually(t, patience, func() error {
-			out, err := s.command(append([]string{"kubectl"}, test.args...)...).CombinedOutput()
+		site.Eventually(t, patience, func() error {
+			out, err := s.Command(append([]string{"kubectl"}, test.args...)...).CombinedOutput()
 			if err != nil || !want.Match(out) {
 				return fmt.Errorf("kubectl %s: %v\n%s", strings.Join(test.args, " "), err, out)
 			}
 			return nil
 		})
 	}
-	if err := s.kubectlContains("True", "get", "apiservice", "v1beta1.metrics.k8s.io", "-o", `jsonpath={.status.conditions[?(@.type=="Available")].status}`); err != nil {
+	if err := s.KubectlContains("True", "get", "apiservice", "v1beta1.metrics.k8s.io", "-o", `jsonpath={.status.conditions[?(@.type=="Available")].status}`); err != nil {
 		t.Error(err)
 	}
 }
@@ -151,13 +151,12 @@ spec:
 `
 
 // testVolume writes into a volume of the default StorageClass, and reads it in another pod.
-func testVolume(t *testing.T, s *site) {
-	s.apply(strings.ReplaceAll(volume, "BUSYBOX", busyboxImage(t)))
-	s.kubectl("rollout", "status", "deployment/notes", "--timeout=120s")
-	s.kubectl("rollout", "restart", "deployment/notes")
-	s.kubectl("rollout", "status", "deployment/notes", "--timeout=120s")
+func testVolume(t *testing.T, s *node) {
+	s.deploy("notes", volume)
+	s.Kubectl("rollout", "restart", "deployment/notes")
+	s.Kubectl("rollout", "status", "deployment/notes", "--timeout=120s")
 	s.wantStarts(t, 2)
-	info, err := os.Stat(filepath.Join(s.dataDir, "storage"))
+	info, err := os.Stat(filepath.Join(s.Paths.DataDir, "storage"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,10 +166,10 @@ func testVolume(t *testing.T, s *site) {
 }
 
 // wantStarts wants the volume to hold as many lines as pods have written.
-func (s *site) wantStarts(t *testing.T, want int) {
+func (s *node) wantStarts(t *testing.T, want int) {
 	t.Helper()
-	eventually(t, patience, func() error {
-		out, err := s.command("kubectl", "exec", "deployment/notes", "--", "cat", "/notes/starts").CombinedOutput()
+	site.Eventually(t, patience, func() error {
+		out, err := s.Command("kubectl", "exec", "deployment/notes", "--", "cat", "/notes/starts").CombinedOutput()
 		if got := strings.Count(string(out), "started\n"); err != nil || got != want {
 			return fmt.Errorf("%d pods have written to the volume, want %d: %v\n%s", got, want, err, out)
 		}
@@ -180,15 +179,15 @@ func (s *site) wantStarts(t *testing.T, want int) {
 
 // testVolumeRemains finds the volume as testVolume left it, but for the start of its pod after a reboot, and
 // has it removed with its claim.
-func testVolumeRemains(t *testing.T, s *site) {
-	s.kubectl("rollout", "status", "deployment/notes", "--timeout=120s")
-	out := s.kubectl("exec", "deployment/notes", "--", "cat", "/notes/starts")
+func testVolumeRemains(t *testing.T, s *node) {
+	s.Kubectl("rollout", "status", "deployment/notes", "--timeout=120s")
+	out := s.Kubectl("exec", "deployment/notes", "--", "cat", "/notes/starts")
 	if strings.Count(out, "started\n") < 2 {
 		t.Errorf("the volume has lost what was written before:\n%s", out)
 	}
-	s.kubectl("delete", "deployment/notes", "pvc/notes", "--wait", "--timeout=60s")
-	eventually(t, patience, func() error {
-		left, err := os.ReadDir(filepath.Join(s.dataDir, "storage"))
+	s.Kubectl("delete", "deployment/notes", "pvc/notes", "--wait", "--timeout=60s")
+	site.Eventually(t, patience, func() error {
+		left, err := os.ReadDir(filepath.Join(s.Paths.DataDir, "storage"))
 		if err == nil && len(left) > 0 {
 			err = fmt.Errorf("left of the volume: %s", left[0].Name())
 		}
@@ -197,38 +196,18 @@ func testVolumeRemains(t *testing.T, s *site) {
 }
 
 // testDisable takes Traefik out of a running site by its configuration. What the site has made of its kinds stays.
-func testDisable(t *testing.T, s *site) {
-	dropIn := filepath.Join(s.dataDir, "config.yaml.d", "disable.yaml")
-	if err := os.MkdirAll(filepath.Dir(dropIn), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(dropIn, []byte("disable: [traefik]\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	old, err := s.pid("server")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(old, syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, patience, func() error {
-		if err := syscall.Kill(old, 0); err == nil {
-			return errors.New("the server still stops")
-		}
-		return nil
-	})
-	s.startNode()
-	eventually(t, patience, func() error {
+func testDisable(t *testing.T, s *node) {
+	s.Configure("disable.yaml", "disable: [traefik]\n")
+	site.Eventually(t, patience, func() error {
 		for _, kind := range []string{"helmchart", "deployment", "service"} {
-			out, err := s.command("kubectl", "-n", "kube-system", "get", kind, "traefik", "--ignore-not-found", "-o", "name").CombinedOutput()
+			out, err := s.Command("kubectl", "-n", "kube-system", "get", kind, "traefik", "--ignore-not-found", "-o", "name").CombinedOutput()
 			if err != nil || len(out) > 0 {
 				return fmt.Errorf("%s traefik is still there: %v\n%s", kind, err, out)
 			}
 		}
 		return nil
 	})
-	if err := s.kubectlContains("podinfo", "-n", "demo", "get", "httproute,ingressroute", "-o", "name"); err != nil {
+	if err := s.KubectlContains("podinfo", "-n", "demo", "get", "httproute,ingressroute", "-o", "name"); err != nil {
 		t.Error(err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"airgap/test/site"
 )
 
 // demoBundle builds, once for all tests, a bundle with podinfo's image and chart on top of
@@ -46,8 +48,8 @@ func buildBundle(t *testing.T, dir, path, name, version string) {
 	t.Helper()
 	spec := strings.NewReplacer(
 		"NAME", name, "VERSION", version,
-		"SYSTEM", built("dist/system.airgap"), "BUILD", built("build"),
-		"VALUES", filepath.Join(repository, "test/e2e/testdata/podinfo-values.yaml"),
+		"SYSTEM", site.Built("dist/system.airgap"), "BUILD", site.Built("build"),
+		"VALUES", site.Built("test/e2e/testdata/podinfo-values.yaml"),
 	).Replace(`apiVersion: airgap/v1
 kind: Bundle
 metadata: {name: NAME, version: VERSION}
@@ -63,9 +65,9 @@ spec:
 	if err := os.WriteFile(file, []byte(spec), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(built("bin/airgap"), "build", "-f", file, "-o", path, "--key", built("dist/development.key"))
+	cmd := exec.Command(site.Built("bin/airgap"), "build", "-f", file, "-o", path, "--key", site.Built("dist/development.key"))
 	cmd.Env = append(os.Environ(), "COSIGN_PASSWORD=")
-	output(t, cmd)
+	site.MustOutput(t, cmd)
 }
 
 // Tools that know nothing of airgap read the images in a bundle.
@@ -85,16 +87,16 @@ func TestOtherToolsReadTheBundle(t *testing.T) {
 		encoded := filepath.Join(dir, "airgap.json.sig")
 		raw := filepath.Join(dir, "signature")
 		host(t, "openssl", "base64", "-d", "-A", "-in", encoded, "-out", raw)
-		out := host(t, "openssl", "dgst", "-sha256", "-verify", built("dist/development.pub"), "-signature", raw, filepath.Join(dir, "airgap.json"))
+		out := host(t, "openssl", "dgst", "-sha256", "-verify", site.Built("dist/development.pub"), "-signature", raw, filepath.Join(dir, "airgap.json"))
 		if !strings.Contains(out, "Verified OK") {
 			t.Error(out)
 		}
 	})
 	t.Run("ctr image import", func(t *testing.T) {
-		s := newSite(t)
+		s := newNode(t)
 		s.startContainerd()
-		s.airgap("ctr", "images", "import", bundle)
-		list := s.airgap("ctr", "images", "ls", "-q")
+		s.Airgap("ctr", "images", "import", bundle)
+		list := s.Airgap("ctr", "images", "ls", "-q")
 		for _, reference := range []string{"localhost:5000/podinfo:6.9.2", "airgap.internal/busybox:"} {
 			if !strings.Contains(list, reference) {
 				t.Errorf("ctr images ls has no %s:\n%s", reference, list)
@@ -105,10 +107,10 @@ func TestOtherToolsReadTheBundle(t *testing.T) {
 
 // startContainerd runs the containerd that is in the executable, with nothing else, until
 // the site is removed.
-func (s *site) startContainerd() {
-	s.t.Helper()
-	config := filepath.Join(s.dataDir, "containerd.toml")
-	socket := filepath.Join(s.dataDir, "containerd.sock")
+func (s *node) startContainerd() {
+	s.T.Helper()
+	config := filepath.Join(s.Paths.DataDir, "containerd.toml")
+	socket := filepath.Join(s.Paths.DataDir, "containerd.sock")
 	text := strings.ReplaceAll(`version = 4
 root = "DIR/root"
 state = "DIR/state"
@@ -116,15 +118,15 @@ state = "DIR/state"
   address = "DIR/containerd.sock"
 [plugins."io.containerd.server.v1.ttrpc"]
   address = "DIR/containerd.sock.ttrpc"
-`, "DIR", s.dataDir)
+`, "DIR", s.Paths.DataDir)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	s.t.Setenv("CONTAINERD_ADDRESS", socket)
-	cmd := s.command("containerd", "--config", config)
+	s.T.Setenv("CONTAINERD_ADDRESS", socket)
+	cmd := s.Command("containerd", "--config", config)
 	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	s.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	eventually(s.t, patience, func() error { return s.command("ctr", "version").Run() })
+	s.T.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	site.Eventually(s.T, patience, func() error { return s.Command("ctr", "version").Run() })
 }

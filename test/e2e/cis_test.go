@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"airgap/test/site"
 )
 
 var update = flag.Bool("update", false, "write docs/cis.md anew from testdata/cis.yaml")
@@ -53,7 +55,7 @@ func controls(t *testing.T) []control {
 
 // testCIS asks a running node for every control, and wants what the table says: a PASS that is
 // none is a hole, and a WARN that is none a table that says less than we do.
-func testCIS(t *testing.T, s *site, profile bool) {
+func testCIS(t *testing.T, s *node, profile bool) {
 	node := newCISNode(t, s)
 	asked := map[string]error{}
 	for _, c := range controls(t) {
@@ -116,7 +118,7 @@ func TestCISTableIsCurrent(t *testing.T) {
 			t.Errorf("%s is a WARN that nothing explains", c.ID)
 		}
 	}
-	file := built("docs/cis.md")
+	file := site.Built("docs/cis.md")
 	if *update {
 		if err := os.WriteFile(file, render(list), 0o644); err != nil {
 			t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,16 +16,16 @@ import (
 
 // cisNode is a running node that is asked for the controls of the CIS benchmark.
 type cisNode struct {
-	*site
+	*node
 	flags   map[string]string // of the control plane, from /flagz
 	kubelet map[string]any    // its configuration, from configz
 	image   string
 }
 
-func newCISNode(t *testing.T, s *site) *cisNode {
+func newCISNode(t *testing.T, s *node) *cisNode {
 	t.Helper()
-	n := &cisNode{site: s, image: busyboxImage(t)}
-	tls := filepath.Join(s.dataDir, "server/tls")
+	n := &cisNode{node: s, image: busyboxImage(t)}
+	tls := filepath.Join(s.Paths.DataDir, "server/tls")
 	shown, err := n.inside("curl", "-sS", "--cacert", tls+"/ca-bundle.crt", "--cert", tls+"/supervisor.crt", "--key", tls+"/supervisor.key",
 		"-H", "Accept: application/json;as=Flagz;v=v1beta1;g=config.k8s.io", "https://127.0.0.1:6443/flagz")
 	var flagz struct{ Flags map[string]string }
@@ -37,7 +36,7 @@ func newCISNode(t *testing.T, s *site) *cisNode {
 	var answer struct {
 		KubeletConfig map[string]any `json:"kubeletconfig"`
 	}
-	if err := json.Unmarshal([]byte(s.kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/configz")), &answer); err != nil {
+	if err := json.Unmarshal([]byte(s.Kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/configz")), &answer); err != nil {
 		t.Fatal(err)
 	}
 	n.kubelet = answer.KubeletConfig
@@ -70,9 +69,9 @@ func (n *cisNode) holds(check string) error {
 	case "pod":
 		return n.refusesPod(args[0])
 	case "encrypted":
-		return n.command("secrets-encrypt", "status", "--data-dir", n.dataDir).Run()
+		return n.Command("secrets-encrypt", "status", "--data-dir", n.Paths.DataDir).Run()
 	case "certificates":
-		return n.command("certificate", "check", "--data-dir", n.dataDir).Run()
+		return n.Command("certificate", "check", "--data-dir", n.Paths.DataDir).Run()
 	case "audit":
 		return n.audits()
 	}
@@ -116,8 +115,8 @@ func (n *cisNode) each(patterns []string, visit func(path string, info fs.FileIn
 	var errs []error
 	for _, pattern := range patterns {
 		path, inRun := strings.CutPrefix(pattern, "RUN/")
-		if path = filepath.Join(n.dataDir, path); inRun {
-			path = filepath.Join(n.runDir(), strings.TrimPrefix(pattern, "RUN/"))
+		if path = filepath.Join(n.Paths.DataDir, path); inRun {
+			path = filepath.Join(n.Paths.Run(), strings.TrimPrefix(pattern, "RUN/"))
 		}
 		matches, err := filepath.Glob(path)
 		if err != nil || len(matches) == 0 {
@@ -158,7 +157,7 @@ func (n *cisNode) owner(patterns []string) error {
 
 // inside runs a command in the node's network namespace.
 func (n *cisNode) inside(args ...string) (string, error) {
-	out, err := exec.Command("nsenter", append([]string{"--net=/run/netns/" + n.namespace}, args...)...).CombinedOutput()
+	out, err := n.Inside(args[0], args[1:]...).CombinedOutput()
 	return string(out), err
 }
 
@@ -211,7 +210,7 @@ func (n *cisNode) tls(port string) error {
 // cannot is "VERB RESOURCE as GROUP".
 func (n *cisNode) cannot(args []string) error {
 	resource, subresource, _ := strings.Cut(args[1], "/")
-	out, err := n.command("kubectl", "auth", "can-i", args[0], resource, "--subresource="+subresource, "--all-namespaces",
+	out, err := n.Command("kubectl", "auth", "can-i", args[0], resource, "--subresource="+subresource, "--all-namespaces",
 		"--as=somebody", "--as-group="+args[3]).Output()
 	if strings.TrimSpace(string(out)) != "no" {
 		return fmt.Errorf("the authorizer says %q, %w", out, err)
@@ -264,7 +263,7 @@ func (n *cisNode) tryPod(spoil func(spec, container, context object)) (string, e
 	if err != nil {
 		return "", err
 	}
-	cmd := n.command("kubectl", "create", "--dry-run=server", "-f", "-")
+	cmd := n.Command("kubectl", "create", "--dry-run=server", "-f", "-")
 	cmd.Stdin = strings.NewReader(string(pod))
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -288,11 +287,11 @@ func (n *cisNode) refusesPod(kind string) error {
 // audits wants the log to tell of a secret that is made, and not what is in it.
 func (n *cisNode) audits() error {
 	const name, word = "audited", "turbot-in-aspic"
-	defer func() { _ = n.command("kubectl", "delete", "secret", name, "--ignore-not-found").Run() }()
-	if out, err := n.command("kubectl", "create", "secret", "generic", name, "--from-literal=word="+word).CombinedOutput(); err != nil {
+	defer func() { _ = n.Command("kubectl", "delete", "secret", name, "--ignore-not-found").Run() }()
+	if out, err := n.Command("kubectl", "create", "secret", "generic", name, "--from-literal=word="+word).CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
-	data, err := os.ReadFile(filepath.Join(n.dataDir, "server/logs/audit.log"))
+	data, err := os.ReadFile(filepath.Join(n.Paths.DataDir, "server/logs/audit.log"))
 	if err != nil {
 		return err
 	}

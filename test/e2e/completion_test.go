@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"airgap/test/site"
 )
 
 // tabs has a shell without the package bash-completion complete each line of its input.
@@ -21,19 +23,19 @@ complete -p kubectl
 `
 
 // testCompletion completes names of this cluster's objects, through airgap and through a link named kubectl.
-func testCompletion(t *testing.T, s *site) {
+func testCompletion(t *testing.T, s *node) {
 	bin := t.TempDir()
-	for link, target := range map[string]string{"airgap": built("bin/airgap"), "kubectl": "airgap", "ctr": "airgap"} {
+	for link, target := range map[string]string{"airgap": site.Built("bin/airgap"), "kubectl": "airgap", "ctr": "airgap"} {
 		if err := os.Symlink(target, filepath.Join(bin, link)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command("nsenter", "--net=/run/netns/"+s.namespace, "bash", "--norc", "-c", tabs)
-	cmd.Env = append(os.Environ(), "AIRGAP_DATA_DIR="+s.dataDir, "PATH="+bin+":"+os.Getenv("PATH"))
+	cmd := exec.Command("nsenter", "--net=/run/netns/"+s.Namespace, "bash", "--norc", "-c", tabs)
+	cmd.Env = append(os.Environ(), "AIRGAP_DATA_DIR="+s.Paths.DataDir, "PATH="+bin+":"+os.Getenv("PATH"))
 	cmd.Stdin = strings.NewReader(strings.Join([]string{
 		"airgap kubectl get servicea", "airgap kubectl get node no", "kubectl get node no", "airgap helm stat", "airgap ctr imag", "ctr imag",
 	}, "\n") + "\n")
-	out := output(t, cmd)
+	out := site.MustOutput(t, cmd)
 	for _, want := range []string{
 		"airgap kubectl get servicea|serviceaccounts", "airgap kubectl get node no|node-1", "\nkubectl get node no|node-1",
 		"airgap helm stat|status", "airgap ctr imag|images", "\nctr imag|images", "__start_airgap kubectl",

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"airgap/test/site"
 )
 
 const lookedAt = `
@@ -26,12 +28,12 @@ spec:
 `
 
 // testCrictl uses every verb of crictl on the node.
-func testCrictl(t *testing.T, s *site) {
-	s.apply(strings.ReplaceAll(lookedAt, "BUSYBOX", busyboxImage(t)))
-	s.kubectl("wait", "--for=condition=Ready", "pod/looked-at", "--timeout=60s")
+func testCrictl(t *testing.T, s *node) {
+	s.Apply(strings.ReplaceAll(lookedAt, "BUSYBOX", busyboxImage(t)))
+	s.Kubectl("wait", "--for=condition=Ready", "pod/looked-at", "--timeout=60s")
 	crictl := func(args ...string) string {
 		t.Helper()
-		return s.airgap(append([]string{"crictl"}, args...)...)
+		return s.Airgap(append([]string{"crictl"}, args...)...)
 	}
 	container := strings.TrimSpace(crictl("ps", "--name", "^reader$", "-q"))
 	pod := strings.TrimSpace(crictl("pods", "--name", "^looked-at$", "-q"))
@@ -70,7 +72,7 @@ func testCrictl(t *testing.T, s *site) {
 		{[]string{"pull", podinfoImage}, []string{"Image is up to date for sha256:"}},
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
-			out := output(t, s.command(append([]string{"crictl"}, test.args...)...))
+			out := site.MustOutput(t, s.Command(append([]string{"crictl"}, test.args...)...))
 			for _, want := range test.want {
 				if !strings.Contains(out, want) {
 					t.Errorf("no %q in\n%s", want, out)
@@ -79,9 +81,9 @@ func testCrictl(t *testing.T, s *site) {
 		})
 	}
 	t.Run("exec -i", func(t *testing.T) {
-		cmd := s.command("crictl", "exec", "-i", container, "cat")
+		cmd := s.Command("crictl", "exec", "-i", container, "cat")
 		cmd.Stdin = strings.NewReader("through the pipe")
-		if out := output(t, cmd); out != "through the pipe" {
+		if out := site.MustOutput(t, cmd); out != "through the pipe" {
 			t.Errorf("got %q", out)
 		}
 	})
@@ -89,13 +91,13 @@ func testCrictl(t *testing.T, s *site) {
 		for _, flags := range [][]string{nil, {"-s"}} {
 			args := append(append([]string{"crictl", "exec"}, flags...), container, "sh", "-c", "exit 7")
 			var exit *exec.ExitError
-			if err := s.command(args...).Run(); !errors.As(err, &exit) || exit.ExitCode() != 7 {
+			if err := s.Command(args...).Run(); !errors.As(err, &exit) || exit.ExitCode() != 7 {
 				t.Errorf("%v: %v, want 7", args, err)
 			}
 		}
 	})
 	t.Run("attach", func(t *testing.T) {
-		cmd := s.command("crictl", "attach", "-i", container)
+		cmd := s.Command("crictl", "attach", "-i", container)
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -103,17 +105,17 @@ func testCrictl(t *testing.T, s *site) {
 		wantLine(t, cmd, "got a line\n", func() { in.Write([]byte("a line\n")) })
 	})
 	t.Run("logs -f", func(t *testing.T) {
-		wantLine(t, s.command("crictl", "logs", "-f", "--tail", "1", container), "got a line\n", func() {})
+		wantLine(t, s.Command("crictl", "logs", "-f", "--tail", "1", container), "got a line\n", func() {})
 	})
 	t.Run("port-forward", func(t *testing.T) {
 		podinfo := strings.Fields(crictl("pods", "--namespace", "^demo$", "--state", "ready", "-q"))
-		wantLine(t, s.command("crictl", "port-forward", podinfo[0], "18081:9898"), "Forwarding from 127.0.0.1:18081 -> 9898\n", func() {})
+		wantLine(t, s.Command("crictl", "port-forward", podinfo[0], "18081:9898"), "Forwarding from 127.0.0.1:18081 -> 9898\n", func() {})
 	})
 	t.Run("completion", func(t *testing.T) {
 		for line, want := range map[string]string{
 			"crictl insp": "inspecti\t", "crictl logs ": container + "\tlooked-at/reader", "kubectl get po": "pods", "kubectl -n demo get service ": "podinfo", "helm li": "list\t",
 		} {
-			out := s.airgap(append([]string{"__complete"}, strings.Split(line, " ")...)...)
+			out := s.Airgap(append([]string{"__complete"}, strings.Split(line, " ")...)...)
 			if !strings.Contains(out, want) {
 				t.Errorf("%q is not completed to %q:\n%s", line, want, out)
 			}
@@ -121,18 +123,18 @@ func testCrictl(t *testing.T, s *site) {
 	})
 	t.Run("under its own name", func(t *testing.T) {
 		link := filepath.Join(t.TempDir(), "crictl")
-		if err := os.Symlink(built("bin/airgap"), link); err != nil {
+		if err := os.Symlink(site.Built("bin/airgap"), link); err != nil {
 			t.Fatal(err)
 		}
-		cmd := s.command()
+		cmd := s.Command()
 		cmd.Args = append(cmd.Args[:2], link, "ps", "-o", "json")
 		var list struct{ Containers []struct{ ID string } }
-		if err := json.Unmarshal([]byte(output(t, cmd)), &list); err != nil || len(list.Containers) == 0 {
+		if err := json.Unmarshal([]byte(site.MustOutput(t, cmd)), &list); err != nil || len(list.Containers) == 0 {
 			t.Errorf("%+v, %v", list, err)
 		}
 	})
 	t.Run("rmi keeps what a bundle brought", func(t *testing.T) {
-		if out := s.refuse(1, "crictl", "rmi", podinfoImage); !strings.Contains(out, "--force") {
+		if out := s.Refuse(1, "crictl", "rmi", podinfoImage); !strings.Contains(out, "--force") {
 			t.Errorf("it says: %s", out)
 		}
 		crictl("rmi", "--prune")
@@ -141,14 +143,14 @@ func testCrictl(t *testing.T, s *site) {
 		}
 	})
 	t.Run("events", func(t *testing.T) {
-		wantLine(t, s.command("crictl", "events"), "{\n", func() { crictl("stop", container) })
+		wantLine(t, s.Command("crictl", "events"), "{\n", func() { crictl("stop", container) })
 	})
 	t.Run("stop and remove", func(t *testing.T) {
 		if out := crictl("ps", "-a", "--id", container, "--state", "exited", "-q"); strings.TrimSpace(out) != container {
 			t.Errorf("the container has not stopped: %q", out)
 		}
 		crictl("rm", container)
-		if out := s.refuse(1, "crictl", "rmp", pod); !strings.Contains(out, "--force") {
+		if out := s.Refuse(1, "crictl", "rmp", pod); !strings.Contains(out, "--force") {
 			t.Errorf("a pod that is ready was removed: %s", out)
 		}
 		crictl("stopp", pod)
@@ -159,16 +161,16 @@ func testCrictl(t *testing.T, s *site) {
 	})
 	t.Run("mistakes", func(t *testing.T) {
 		for _, args := range [][]string{{"ps", "--state", "asleep"}, {"inspect", "nobody"}, {"rmi", "docker.io/library/nobody:1"}} {
-			s.refuse(1, append([]string{"crictl"}, args...)...)
+			s.Refuse(1, append([]string{"crictl"}, args...)...)
 		}
 		for _, args := range [][]string{{"sp"}, {"rm"}, {"rm", "-a", "x"}, {"ps", "-o", "xml"}} {
-			s.refuse(2, append([]string{"crictl"}, args...)...)
+			s.Refuse(2, append([]string{"crictl"}, args...)...)
 		}
-		if out := s.refuse(1, "crictl", "-r", "/nowhere.sock", "ps"); !strings.Contains(out, "/nowhere.sock") {
+		if out := s.Refuse(1, "crictl", "-r", "/nowhere.sock", "ps"); !strings.Contains(out, "/nowhere.sock") {
 			t.Errorf("it says: %s", out)
 		}
 	})
-	s.kubectl("delete", "pod", "looked-at", "--wait=false")
+	s.Kubectl("delete", "pod", "looked-at", "--wait=false")
 }
 
 // wantLine starts a command that does not end by itself, does something, and wants a line in its output.

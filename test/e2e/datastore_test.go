@@ -7,11 +7,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"airgap/test/databases"
+	"airgap/test/site"
 )
 
 // withoutPackaged are the flags of a node that has no packaged components: these tests need none.
@@ -32,15 +32,14 @@ spec:
 
 // A cluster moves from SQLite to PostgreSQL, MariaDB, etcd and back, its pod running all the while; each database goes down under it.
 func TestDatastores(t *testing.T) {
-	s := newSite(t)
-	here := databases.Place{Namespace: "/run/netns/" + s.namespace}
+	s := newNode(t)
+	here := databases.Place{Namespace: "/run/netns/" + s.Namespace}
 	at := func(port int) databases.Place { here.Port = port; return here }
-	s.install(built("dist/system.airgap"), withoutPackaged...)
-	s.apply(strings.ReplaceAll(survivor, "BUSYBOX", busyboxImage(t)))
-	s.kubectl("rollout", "status", "deployment/survivor", "--timeout=120s")
+	s.Install(site.Built("dist/system.airgap"), withoutPackaged...)
+	s.deploy("survivor", survivor)
 	before := s.survivor()
 
-	stopped := s.refuse(1, "datastore", "migrate", "--data-dir", s.dataDir, "--to", "https://127.0.0.1:2379")
+	stopped := s.Refuse(1, "datastore", "migrate", "--data-dir", s.Paths.DataDir, "--to", "https://127.0.0.1:2379")
 	if !strings.Contains(stopped, "a server already runs") {
 		t.Errorf("a migration under a running server: %s", stopped)
 	}
@@ -59,107 +58,78 @@ func TestDatastores(t *testing.T) {
 			args = append(args, "--to-certfile", db.ClientCert, "--to-keyfile", db.ClientKey)
 		}
 		if !t.Run("to "+move.name, func(t *testing.T) {
-			s.within(t, func() {
-				s.migrate(db.Endpoint, args...)
-				s.survived(before)
-				out := s.airgap("datastore", "status", "--data-dir", s.dataDir)
-				if !strings.Contains(out, move.name) || !strings.Contains(out, "127.0.0.1") {
-					t.Errorf("datastore status:\n%s", out)
-				}
-				s.outage(db, "made-on-"+strings.ToLower(move.name))
-				s.survived(before)
-			})
+			s := s.within(t)
+			s.migrate(db.Endpoint, args...)
+			s.survived(before)
+			if out := s.Verb("datastore", "status"); !strings.Contains(out, move.name) || !strings.Contains(out, "127.0.0.1") {
+				t.Errorf("datastore status:\n%s", out)
+			}
+			s.outage(db, "made-on-"+strings.ToLower(move.name))
+			s.survived(before)
 		}) {
 			return
 		}
 	}
 	t.Run("back to SQLite", func(t *testing.T) {
-		s.within(t, func() {
-			s.migrate("sqlite", "--overwrite")
-			s.survived(before)
-			s.kubectl("get", "configmap", "made-on-postgresql", "made-on-mysql", "made-on-etcd")
-		})
+		s := s.within(t)
+		s.migrate("sqlite", "--overwrite")
+		s.survived(before)
+		s.Kubectl("get", "configmap", "made-on-postgresql", "made-on-mysql", "made-on-etcd")
 	})
 	s.keepsSecret()
 }
 
-// within makes failures those of a subtest.
-func (s *site) within(t *testing.T, f func()) {
-	outer := s.t
-	s.t = t
-	defer func() { s.t = outer }()
-	f()
-}
-
 // survivor is the pod of the deployment, and since when its container runs.
-func (s *site) survivor() string {
-	s.t.Helper()
-	return s.kubectl("get", "pods", "-l", "app=survivor", "-o", "jsonpath={.items[*].metadata.uid} {.items[*].status.containerStatuses[0].containerID}")
+func (s *node) survivor() string {
+	s.T.Helper()
+	return s.Kubectl("get", "pods", "-l", "app=survivor", "-o", "jsonpath={.items[*].metadata.uid} {.items[*].status.containerStatuses[0].containerID}")
 }
 
 // survived waits until the node is ready and wants the same container to run.
-func (s *site) survived(before string) {
-	s.t.Helper()
-	eventually(s.t, patience, s.ready)
-	s.kubectl("rollout", "status", "deployment/survivor", "--timeout=60s")
+func (s *node) survived(before string) {
+	s.T.Helper()
+	site.Eventually(s.T, patience, s.Ready)
+	s.Kubectl("rollout", "status", "deployment/survivor", "--timeout=60s")
 	if after := s.survivor(); after != before {
-		s.t.Errorf("the pod is %s, was %s", after, before)
+		s.T.Errorf("the pod is %s, was %s", after, before)
 	}
-}
-
-// stopNode stops the node's service; the pods run on.
-func (s *site) stopNode() {
-	s.t.Helper()
-	for _, verb := range []string{"supervise", "server"} {
-		if pid, err := s.pid(verb); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGTERM)
-		}
-	}
-	eventually(s.t, 30*time.Second, func() error {
-		for _, verb := range []string{"supervise", "server", "agent"} {
-			if pid, err := s.pid(verb); err == nil {
-				return fmt.Errorf("airgap %s still runs, as process %d", verb, pid)
-			}
-		}
-		return nil
-	})
 }
 
 // migrate stops the node, moves its datastore and starts it again.
-func (s *site) migrate(endpoint string, args ...string) {
-	s.t.Helper()
-	s.stopNode()
-	cmd := s.command(append([]string{"datastore", "migrate", "--data-dir", s.dataDir, "--to", "-", "--switch"}, args...)...)
+func (s *node) migrate(endpoint string, args ...string) {
+	s.T.Helper()
+	s.StopNode()
+	cmd := s.Command(append([]string{"datastore", "migrate", "--data-dir", s.Paths.DataDir, "--to", "-", "--switch"}, args...)...)
 	cmd.Stdin = strings.NewReader(endpoint + "\n")
-	s.t.Log(output(s.t, cmd))
-	s.startNode()
+	s.T.Log(site.MustOutput(s.T, cmd))
+	s.StartNode("server")
 }
 
 // outage kills the database under the running node, wants it to be told, and the node to go on by itself: it makes a ConfigMap, the
 // witness, as soon as it can.
-func (s *site) outage(db *databases.Server, witness string) {
-	s.t.Helper()
+func (s *node) outage(db *databases.Server, witness string) {
+	s.T.Helper()
 	db.Stop()
-	eventually(s.t, 60*time.Second, func() error {
-		out, err := s.command("status", "--data-dir", s.dataDir).CombinedOutput()
+	site.Eventually(s.T, 60*time.Second, func() error {
+		out, err := s.Command("status", "--data-dir", s.Paths.DataDir).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "the datastore does not work") {
 			return fmt.Errorf("status does not tell of the outage: %v\n%s", err, out)
 		}
 		return nil
 	})
-	if pid, err := s.pid("server"); err != nil || pid == 0 {
-		s.t.Errorf("the server did not survive the outage: %v", err)
+	if pid, err := s.PID("server"); err != nil || pid == 0 {
+		s.T.Errorf("the server did not survive the outage: %v", err)
 	}
 	db.Start()
-	eventually(s.t, patience, func() error {
-		out, err := s.command("kubectl", "--request-timeout=5s", "create", "configmap", witness).CombinedOutput()
+	site.Eventually(s.T, patience, func() error {
+		out, err := s.Command("kubectl", "--request-timeout=5s", "create", "configmap", witness).CombinedOutput()
 		if err != nil && !strings.Contains(string(out), "AlreadyExists") {
 			return fmt.Errorf("%w: %s", err, out)
 		}
 		return nil
 	})
-	eventually(s.t, 30*time.Second, func() error {
-		out, _ := s.command("status", "--data-dir", s.dataDir).CombinedOutput()
+	site.Eventually(s.T, 30*time.Second, func() error {
+		out, _ := s.Command("status", "--data-dir", s.Paths.DataDir).CombinedOutput()
 		if strings.Contains(string(out), "the datastore does not work") {
 			return errors.New(string(out))
 		}
@@ -168,16 +138,16 @@ func (s *site) outage(db *databases.Server, witness string) {
 }
 
 // keepsSecret wants the databases' password in no log, no command line and no file that others can read.
-func (s *site) keepsSecret() {
-	s.t.Helper()
-	log, err := os.ReadFile(filepath.Join(s.dataDir, "airgap.log"))
+func (s *node) keepsSecret() {
+	s.T.Helper()
+	log, err := os.ReadFile(filepath.Join(s.Paths.DataDir, "airgap.log"))
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	if strings.Contains(string(log), databases.Password) {
-		s.t.Error("the log tells the datastore's password")
+		s.T.Error("the log tells the datastore's password")
 	}
-	if out, _ := exec.Command("grep", "-rls", "--exclude-dir=containerd", databases.Password, s.dataDir, s.runDir()).Output(); len(out) > 0 {
-		s.t.Errorf("the password of datastores that are not used any more stands in\n%s", out)
+	if out, _ := exec.Command("grep", "-rls", "--exclude-dir=containerd", databases.Password, s.Paths.DataDir, s.Paths.Run()).Output(); len(out) > 0 {
+		s.T.Errorf("the password of datastores that are not used any more stands in\n%s", out)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"airgap/test/site"
 )
 
 // custom is a good file for cluster DNS, and two that would keep CoreDNS from starting.
@@ -30,9 +32,9 @@ data:
     }
 `
 
-func testClusterDNS(t *testing.T, s *site) {
+func testClusterDNS(t *testing.T, s *node) {
 	lookUp := func(name string) (string, error) {
-		out, err := s.command("kubectl", "exec", "shell", "--", "timeout", "10", "nslookup", name).CombinedOutput()
+		out, err := s.Command("kubectl", "exec", "shell", "--", "timeout", "10", "nslookup", name).CombinedOutput()
 		return string(out), err
 	}
 	resolves := func(name, address string) error {
@@ -43,7 +45,7 @@ func testClusterDNS(t *testing.T, s *site) {
 	}
 	t.Run("name of a node", func(t *testing.T) {
 		// With the dot, for busybox' nslookup tries a short name in the search domains only.
-		eventually(t, patience, func() error { return resolves("node-1.", s.nodeIP) })
+		site.Eventually(t, patience, func() error { return resolves("node-1.", s.IP) })
 	})
 	t.Run("a name that does not exist", func(t *testing.T) {
 		began := time.Now()
@@ -53,19 +55,19 @@ func testClusterDNS(t *testing.T, s *site) {
 		}
 	})
 	t.Run("a site's own zones, and broken ones", func(t *testing.T) {
-		s.apply(custom)
-		defer s.kubectl("-n", "kube-system", "delete", "configmap", "coredns-custom")
+		s.Apply(custom)
+		defer s.Kubectl("-n", "kube-system", "delete", "configmap", "coredns-custom")
 		// The running CoreDNS sees the files within two minutes; a new one, which has nothing older to keep, at once.
-		s.kubectl("-n", "kube-system", "rollout", "restart", "deployment/coredns")
-		s.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s")
+		s.Kubectl("-n", "kube-system", "rollout", "restart", "deployment/coredns")
+		s.Kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s")
 		for name, address := range map[string]string{
-			"printer.ship.test": "10.99.0.77", "engine.test": s.nodeIP,
-			"podinfo.demo.svc.cluster.local": s.kubectl("-n", "demo", "get", "service", "podinfo", "-o", "jsonpath={.spec.clusterIP}"),
+			"printer.ship.test": "10.99.0.77", "engine.test": s.IP,
+			"podinfo.demo.svc.cluster.local": s.Kubectl("-n", "demo", "get", "service", "podinfo", "-o", "jsonpath={.spec.clusterIP}"),
 		} {
-			eventually(t, patience, func() error { return resolves(name, address) })
+			site.Eventually(t, patience, func() error { return resolves(name, address) })
 		}
-		eventually(t, patience, func() error {
-			out := s.kubectl("-n", "kube-system", "events", "--for", "configmap/coredns-custom")
+		site.Eventually(t, patience, func() error {
+			out := s.Kubectl("-n", "kube-system", "events", "--for", "configmap/coredns-custom")
 			for _, want := range []string{"broken.override is left out", "no-such-plugin", "again.server is left out", "already defined"} {
 				if !strings.Contains(out, want) {
 					return errors.New("no " + want + " among the events:\n" + out)

@@ -4,6 +4,6 @@
 //
 //	bin/airgap  dist/system.airgap  dist/development.{key,pub}  build/podinfo/{image,chart}
 //
-// Each test that needs a machine makes a site: a network namespace with one address, a data
+// Each test that needs a machine makes a site (package airgap/test/site): a network namespace with one address, a data
 // folder of its own, and whatever it starts there is gone when the test ends.
 package e2e

@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"airgap/node/config"
+	"airgap/test/site"
 )
 
 // testFaults does to the site what must harm only who does it.
-func testFaults(t *testing.T, s *site) {
+func testFaults(t *testing.T, s *node) {
 	before := s.started("shell")
 	t.Run("a flood of requests", func(t *testing.T) { testFlood(t, s) })
 	t.Run("a pod out of memory", func(t *testing.T) { testOutOfMemory(t, s) })
@@ -22,7 +23,7 @@ func testFaults(t *testing.T, s *site) {
 	t.Run("the API server's port taken", func(t *testing.T) { testPortTaken(t, s) })
 	t.Run("a webhook that nobody answers", func(t *testing.T) { testBrokenWebhook(t, s) })
 
-	if err := s.ready(); err != nil {
+	if err := s.Ready(); err != nil {
 		t.Error(err)
 	}
 	if after := s.started("shell"); after != before {
@@ -44,14 +45,14 @@ spec:
     resources: {limits: {memory: 32Mi}}
 `
 
-func testOutOfMemory(t *testing.T, s *site) {
-	s.apply(strings.ReplaceAll(hog, "BUSYBOX", busyboxImage(t)))
-	defer s.kubectl("delete", "pod/hog", "--wait=false")
-	eventually(t, patience, func() error {
-		return s.kubectlContains("OOMKilled 137", "get", "pod", "hog", "-o",
+func testOutOfMemory(t *testing.T, s *node) {
+	s.Apply(strings.ReplaceAll(hog, "BUSYBOX", busyboxImage(t)))
+	defer s.Kubectl("delete", "pod/hog", "--wait=false")
+	site.Eventually(t, patience, func() error {
+		return s.KubectlContains("OOMKilled 137", "get", "pod", "hog", "-o",
 			"jsonpath={.status.containerStatuses[0].state.terminated.reason} {.status.containerStatuses[0].state.terminated.exitCode}")
 	})
-	if err := s.kubectlContains("False", "get", "node", "node-1", "-o", `jsonpath={.status.conditions[?(@.type=="MemoryPressure")].status}`); err != nil {
+	if err := s.KubectlContains("False", "get", "node", "node-1", "-o", `jsonpath={.status.conditions[?(@.type=="MemoryPressure")].status}`); err != nil {
 		t.Error(err)
 	}
 }
@@ -74,26 +75,26 @@ spec:
 // maxPodProcesses is the kubelet's podPidsLimit.
 const maxPodProcesses = 4096
 
-func testForkBomb(t *testing.T, s *site) {
+func testForkBomb(t *testing.T, s *node) {
 	busybox := busyboxImage(t)
-	s.apply(strings.ReplaceAll(bomb, "BUSYBOX", busybox))
-	defer s.kubectl("delete", "pod/bomb", "--ignore-not-found", "--wait=false")
-	uid := s.kubectl("get", "pod", "bomb", "-o", "jsonpath={.metadata.uid}")
-	eventually(t, patience, func() error { return s.kubectlContains("no more", "logs", "bomb") })
-	if err := s.kubectlContains("can't fork", "logs", "bomb"); err != nil {
+	s.Apply(strings.ReplaceAll(bomb, "BUSYBOX", busybox))
+	defer s.Kubectl("delete", "pod/bomb", "--ignore-not-found", "--wait=false")
+	uid := s.Kubectl("get", "pod", "bomb", "-o", "jsonpath={.metadata.uid}")
+	site.Eventually(t, patience, func() error { return s.KubectlContains("no more", "logs", "bomb") })
+	if err := s.KubectlContains("can't fork", "logs", "bomb"); err != nil {
 		t.Error(err)
 	}
 	if n := processesOfPod(uid); n > maxPodProcesses || n < maxPodProcesses-100 {
 		t.Errorf("the bomb has %d processes, want %d at most, and about as many", n, maxPodProcesses)
 	}
 
-	s.kubectl("run", "bystander", "--image="+busybox, "--restart=Never", "--", "sh", "-c", "true & wait; echo started")
-	defer s.kubectl("delete", "pod/bystander", "--wait=false")
-	eventually(t, patience, func() error { return s.kubectlContains("started", "logs", "bystander") })
+	s.Kubectl("run", "bystander", "--image="+busybox, "--restart=Never", "--", "sh", "-c", "true & wait; echo started")
+	defer s.Kubectl("delete", "pod/bystander", "--wait=false")
+	site.Eventually(t, patience, func() error { return s.KubectlContains("started", "logs", "bystander") })
 
 	began := time.Now()
-	s.kubectl("delete", "pod/bomb", "--wait", "--timeout=30s")
-	eventually(t, 10*time.Second, func() error {
+	s.Kubectl("delete", "pod/bomb", "--wait", "--timeout=30s")
+	site.Eventually(t, 10*time.Second, func() error {
 		if n := processesOfPod(uid); n > 0 {
 			return fmt.Errorf("%d processes of the deleted bomb still run", n)
 		}
@@ -123,24 +124,24 @@ spec:
   containers: [{name: shell, image: BUSYBOX, command: [sleep, "100000"], ports: [{containerPort: 80, hostPort: 18099}]}]
 `
 
-func testHostPort(t *testing.T, s *site) {
+func testHostPort(t *testing.T, s *node) {
 	for _, name := range []string{"first", "second"} {
-		s.apply(strings.NewReplacer("BUSYBOX", busyboxImage(t), "NAME", name).Replace(hostPort))
-		defer s.kubectl("delete", "pod/"+name, "--wait=false")
+		s.Apply(strings.NewReplacer("BUSYBOX", busyboxImage(t), "NAME", name).Replace(hostPort))
+		defer s.Kubectl("delete", "pod/"+name, "--wait=false")
 		if name == "first" {
-			s.kubectl("wait", "--for=condition=PodScheduled", "pod/first", "--timeout=30s")
+			s.Kubectl("wait", "--for=condition=PodScheduled", "pod/first", "--timeout=30s")
 		}
 	}
-	eventually(t, patience, func() error {
-		return s.kubectlContains("didn't have free ports", "get", "pod", "second", "-o", `jsonpath={.status.conditions[?(@.type=="PodScheduled")].message}`)
+	site.Eventually(t, patience, func() error {
+		return s.KubectlContains("didn't have free ports", "get", "pod", "second", "-o", `jsonpath={.status.conditions[?(@.type=="PodScheduled")].message}`)
 	})
 }
 
 // testPortTaken starts another server on the port that this site's API server has.
-func testPortTaken(t *testing.T, s *site) {
-	other := t.TempDir()
+func testPortTaken(t *testing.T, s *node) {
+	other := filepath.Join(filepath.Dir(s.Paths.DataDir), "other") // a test's own folder may have too long a name for a data folder
 	defer os.RemoveAll(config.PathsOf(other).Run())
-	said := s.refuse(1, "server", "--data-dir", other, "--disable-agent", "--node-name", "node-2", "--node-ip", s.nodeIP)
+	said := s.Refuse(1, "server", "--data-dir", other, "--disable-agent", "--node-name", "node-2", "--node-ip", s.IP)
 	for _, want := range []string{"airgap: TCP port 6443 (API server) is taken", "--https-listen-port"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the server does not say %q:\n%s", want, said)
@@ -167,16 +168,16 @@ webhooks:
 
 // While such a webhook stands, nothing can be written, not even the node's lease; what runs goes on. It can be deleted, for webhooks are not
 // asked about webhooks, and everything mends itself then.
-func testBrokenWebhook(t *testing.T, s *site) {
-	s.apply(brokenWebhook)
+func testBrokenWebhook(t *testing.T, s *node) {
+	s.Apply(brokenWebhook)
 	deleted := false
 	defer func() {
 		if !deleted {
-			s.kubectl("delete", "validatingwebhookconfiguration", "broken")
+			s.Kubectl("delete", "validatingwebhookconfiguration", "broken")
 		}
 	}()
-	eventually(t, patience, func() error {
-		out, err := s.command("kubectl", "create", "configmap", "refused", "--from-literal=a=b", "--dry-run=server").CombinedOutput()
+	site.Eventually(t, patience, func() error {
+		out, err := s.Command("kubectl", "create", "configmap", "refused", "--from-literal=a=b", "--dry-run=server").CombinedOutput()
 		if err == nil {
 			return errors.New("a config map can still be made")
 		}
@@ -187,13 +188,13 @@ func testBrokenWebhook(t *testing.T, s *site) {
 		}
 		return nil
 	})
-	manifest := filepath.Join(s.dataDir, "server/manifests/meanwhile.yaml")
+	manifest := filepath.Join(s.Paths.DataDir, "server/manifests/meanwhile.yaml")
 	if err := os.WriteFile(manifest, []byte("{apiVersion: v1, kind: ConfigMap, metadata: {name: meanwhile, namespace: default}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	defer os.Remove(manifest)
-	eventually(t, patience, func() error {
-		log, err := os.ReadFile(filepath.Join(s.dataDir, "airgap.log"))
+	site.Eventually(t, patience, func() error {
+		log, err := os.ReadFile(filepath.Join(s.Paths.DataDir, "airgap.log"))
 		for line := range strings.Lines(string(log)) {
 			if strings.Contains(line, "file=meanwhile.yaml") && strings.Contains(line, "nobody.example.com") {
 				return nil
@@ -201,18 +202,18 @@ func testBrokenWebhook(t *testing.T, s *site) {
 		}
 		return errors.Join(errors.New("the log does not say why the manifest was not applied"), err)
 	})
-	if err := s.kubectlContains("uid=", "exec", "shell", "--", "id"); err != nil {
+	if err := s.KubectlContains("uid=", "exec", "shell", "--", "id"); err != nil {
 		t.Error("a pod that runs: ", err)
 	}
 
-	s.kubectl("delete", "validatingwebhookconfiguration", "broken")
+	s.Kubectl("delete", "validatingwebhookconfiguration", "broken")
 	deleted = true
 	before := s.renewed()
-	eventually(t, patience, func() error { return s.kubectlContains("meanwhile", "get", "configmap", "meanwhile") })
-	eventually(t, patience, func() error {
+	site.Eventually(t, patience, func() error { return s.KubectlContains("meanwhile", "get", "configmap", "meanwhile") })
+	site.Eventually(t, patience, func() error {
 		if s.renewed() == before {
 			return errors.New("the node's lease is not renewed")
 		}
-		return s.ready()
+		return s.Ready()
 	})
 }

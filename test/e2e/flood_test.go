@@ -6,16 +6,11 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -74,38 +69,12 @@ func (c apiClient) do(ctx context.Context, method, name, body string) (int, erro
 	return response.StatusCode, err
 }
 
-func (s *site) apiClient(account string) apiClient {
-	s.t.Helper()
-	token := strings.TrimSpace(s.kubectl("-n", "flood", "create", "token", account))
+func (s *node) apiClient(account string) apiClient {
+	s.T.Helper()
+	token := strings.TrimSpace(s.Kubectl("-n", "flood", "create", "token", account))
 	return apiClient{token: token, http: &http.Client{Transport: &http.Transport{
-		DialContext: s.dial, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		DialContext: s.Dial, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}}
-}
-
-// dial connects from within the site's network namespace to an address there.
-func (s *site) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine, and its namespace concerns nobody else
-		namespace, err := os.Open("/run/netns/" + s.namespace)
-		if err != nil {
-			done <- result{nil, err}
-			return
-		}
-		defer namespace.Close()
-		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- result{nil, err}
-			return
-		}
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		done <- result{conn, err}
-	}()
-	r := <-done
-	return r.conn, r.err
 }
 
 // flood sends requests from many clients, which share connections, until ctx is done. A client that is told to wait waits for
@@ -149,15 +118,15 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // renewed says when the kubelet last renewed the node's lease.
-func (s *site) renewed() string {
-	s.t.Helper()
-	return s.kubectl("-n", "kube-node-lease", "get", "lease", "node-1", "-o", "jsonpath={.spec.renewTime}")
+func (s *node) renewed() string {
+	s.T.Helper()
+	return s.Kubectl("-n", "kube-node-lease", "get", "lease", "node-1", "-o", "jsonpath={.spec.renewTime}")
 }
 
 // An account that floods the API is slowed down, and nobody else is harmed.
-func testFlood(t *testing.T, s *site) {
-	s.apply(accounts)
-	defer s.kubectl("delete", "namespace", "flood", "--wait=false")
+func testFlood(t *testing.T, s *node) {
+	s.Apply(accounts)
+	defer s.Kubectl("delete", "namespace", "flood", "--wait=false")
 	quiet := s.apiClient("quiet")
 	var connections []apiClient
 	for range floodConnections {
@@ -182,7 +151,7 @@ func testFlood(t *testing.T, s *site) {
 		time.Sleep(500 * time.Millisecond)
 		began := time.Now()
 		var stderr bytes.Buffer
-		cmd := s.command("kubectl", "get", "nodes", "--no-headers")
+		cmd := s.Command("kubectl", "get", "nodes", "--no-headers")
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()
 		slowest = max(slowest, time.Since(began))

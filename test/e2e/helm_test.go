@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"airgap/test/site"
 )
 
 // A badChart is a HelmChart that cannot become a release, what is said about it, and what mends it.
@@ -83,8 +85,8 @@ func chartArchive(t *testing.T, template string) []byte {
 }
 
 // chartCondition is the reason and message of a HelmChart's condition, "" if it is not True.
-func (s *site) chartCondition(namespace, name, condition string) string {
-	out, err := s.command("kubectl", "-n", namespace, "get", "helmchart", name, "-o",
+func (s *node) chartCondition(namespace, name, condition string) string {
+	out, err := s.Command("kubectl", "-n", namespace, "get", "helmchart", name, "-o",
 		`jsonpath={range .status.conditions[?(@.type=="`+condition+`")]}{.status} {.reason} {.message}{end}`).Output()
 	is, text, _ := strings.Cut(string(out), " ")
 	if err != nil || is != "True" {
@@ -94,9 +96,9 @@ func (s *site) chartCondition(namespace, name, condition string) string {
 }
 
 // wantCondition waits until a HelmChart's condition is True and tells of all fragments.
-func (s *site) wantCondition(t *testing.T, namespace, name, condition string, fragments ...string) {
+func (s *node) wantCondition(t *testing.T, namespace, name, condition string, fragments ...string) {
 	t.Helper()
-	eventually(t, patience, func() error {
+	site.Eventually(t, patience, func() error {
 		got := s.chartCondition(namespace, name, condition)
 		for _, fragment := range fragments {
 			if !strings.Contains(got, fragment) {
@@ -108,9 +110,9 @@ func (s *site) wantCondition(t *testing.T, namespace, name, condition string, fr
 }
 
 // wantStatus wants `airgap status` to tell of what is wrong.
-func (s *site) wantStatus(t *testing.T, fragments ...string) {
+func (s *node) wantStatus(t *testing.T, fragments ...string) {
 	t.Helper()
-	out, err := s.command("status", "--data-dir", s.dataDir).CombinedOutput()
+	out, err := s.Command("status", "--data-dir", s.Paths.DataDir).CombinedOutput()
 	if err == nil {
 		t.Error("status says that all is well")
 	}
@@ -123,21 +125,21 @@ func (s *site) wantStatus(t *testing.T, fragments ...string) {
 
 // testCharts gives the node charts and manifests that are bad in every way, and mends them; and changes what a
 // release has made behind its back.
-func testCharts(t *testing.T, s *site) {
+func testCharts(t *testing.T, s *node) {
 	// What the ingress test has changed in Traefik's values goes with the HelmChartConfig.
-	s.kubectl("-n", "kube-system", "delete", "helmchartconfig", "traefik", "--ignore-not-found")
+	s.Kubectl("-n", "kube-system", "delete", "helmchartconfig", "traefik", "--ignore-not-found")
 	charts := badCharts(busyboxImage(t))
 	var all string
 	for _, chart := range charts {
 		all += chart.manifest(t, chart.spec, chart.template)
 	}
-	s.apply(all)
+	s.Apply(all)
 	for _, chart := range charts {
 		t.Run(chart.name+" is reported", func(t *testing.T) {
 			namespace := strings.Fields(chart.namespace + " default")[0]
 			s.wantCondition(t, namespace, chart.name, "Failed", chart.want...)
-			eventually(t, patience, func() error {
-				return s.kubectlContains(chart.want[1], "-n", namespace, "events", "--for", "helmchart/"+chart.name, "--types=Warning")
+			site.Eventually(t, patience, func() error {
+				return s.KubectlContains(chart.want[1], "-n", namespace, "events", "--for", "helmchart/"+chart.name, "--types=Warning")
 			})
 		})
 	}
@@ -150,24 +152,24 @@ func testCharts(t *testing.T, s *site) {
 		for _, chart := range charts[:len(charts)-1] {
 			all += chart.manifest(t, "valuesContent: 'from: values'", goodTemplate)
 		}
-		s.apply(all)
-		s.kubectl("-n", "demo", "delete", "helmchart", "podinfo", "--timeout=60s")
+		s.Apply(all)
+		s.Kubectl("-n", "demo", "delete", "helmchart", "podinfo", "--timeout=60s")
 		for _, chart := range charts[:len(charts)-1] {
 			s.wantCondition(t, "default", chart.name, "Ready", "Deployed")
 		}
-		out := s.kubectl("get", "configmaps", "-o", "jsonpath={range .items[*]}{.metadata.name}={.data.from} {end}")
+		out := s.Kubectl("get", "configmaps", "-o", "jsonpath={range .items[*]}{.metadata.name}={.data.from} {end}")
 		for _, chart := range charts[:len(charts)-1] {
 			if !strings.Contains(out, chart.name+"=values") {
 				t.Errorf("the release %s made no object: %s", chart.name, out)
 			}
 		}
-		s.kubectl("delete", "helmchart", "--all", "--timeout=60s")
+		s.Kubectl("delete", "helmchart", "--all", "--timeout=60s")
 	})
 	t.Run("bad manifests", func(t *testing.T) { testBadManifests(t, s) })
 	t.Run("drift", func(t *testing.T) { testDrift(t, s) })
 	t.Run("a deleted HelmChartConfig is undone", func(t *testing.T) {
-		eventually(t, patience, func() error {
-			if args := s.kubectl("-n", "kube-system", "get", "deployment", "traefik", "-o", "jsonpath={.spec.template.spec.containers[0].args}"); strings.Contains(args, "--accesslog") {
+		site.Eventually(t, patience, func() error {
+			if args := s.Kubectl("-n", "kube-system", "get", "deployment", "traefik", "-o", "jsonpath={.spec.template.spec.containers[0].args}"); strings.Contains(args, "--accesslog") {
 				return fmt.Errorf("traefik still runs with %s", args)
 			}
 			return nil
@@ -176,8 +178,8 @@ func testCharts(t *testing.T, s *site) {
 	})
 }
 
-func testBadManifests(t *testing.T, s *site) {
-	folder := filepath.Join(s.dataDir, "server/manifests")
+func testBadManifests(t *testing.T, s *node) {
+	folder := filepath.Join(s.Paths.DataDir, "server/manifests")
 	write := func(name, content string) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
@@ -188,27 +190,27 @@ func testBadManifests(t *testing.T, s *site) {
 	write("bad-yaml.yaml", "kind: [\n")
 	write("refused.yaml", strings.Replace(good, "NAME", "beside-refused", 1)+"---\n{apiVersion: v1, kind: Service, metadata: {name: refused}, spec: {type: Nonsense}}\n")
 	for file, want := range map[string]string{"bad-yaml.yaml": "document at line 1", "refused.yaml": "Nonsense"} {
-		eventually(t, patience, func() error {
-			return s.kubectlContains(file+": ", "events", "-A", "--for", "node/node-1", "--types=Warning")
+		site.Eventually(t, patience, func() error {
+			return s.KubectlContains(file+": ", "events", "-A", "--for", "node/node-1", "--types=Warning")
 		})
-		eventually(t, patience, func() error {
-			return s.kubectlContains(want, "-n", "kube-system", "get", "configmap", "airgap-addon-"+file, "-o", "jsonpath={.data.state} {.data.message}")
+		site.Eventually(t, patience, func() error {
+			return s.KubectlContains(want, "-n", "kube-system", "get", "configmap", "airgap-addon-"+file, "-o", "jsonpath={.data.state} {.data.message}")
 		})
 	}
-	s.kubectl("get", "configmap", "beside-refused")
+	s.Kubectl("get", "configmap", "beside-refused")
 	s.wantStatus(t, "add-on bad-yaml.yaml", "add-on refused.yaml")
 	write("bad-yaml.yaml", strings.Replace(good, "NAME", "of-bad-yaml", 1))
 	write("refused.yaml", strings.Replace(good, "NAME", "beside-refused", 1))
 	for _, file := range []string{"bad-yaml.yaml", "refused.yaml"} {
-		eventually(t, patience, func() error {
-			return s.kubectlContains("Applied", "-n", "kube-system", "get", "configmap", "airgap-addon-"+file, "-o", "jsonpath={.data.state}")
+		site.Eventually(t, patience, func() error {
+			return s.KubectlContains("Applied", "-n", "kube-system", "get", "configmap", "airgap-addon-"+file, "-o", "jsonpath={.data.state}")
 		})
 		if err := os.Remove(filepath.Join(folder, file)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, patience, func() error {
-		out := s.kubectl("get", "configmap", "of-bad-yaml", "beside-refused", "--ignore-not-found", "-o", "name")
+	site.Eventually(t, patience, func() error {
+		out := s.Kubectl("get", "configmap", "of-bad-yaml", "beside-refused", "--ignore-not-found", "-o", "name")
 		if out != "" {
 			return fmt.Errorf("the files are gone, and their objects are not: %s", out)
 		}
@@ -217,22 +219,22 @@ func testBadManifests(t *testing.T, s *site) {
 }
 
 // testDrift deletes and changes objects of the release podinfo.
-func testDrift(t *testing.T, s *site) {
+func testDrift(t *testing.T, s *node) {
 	look := func(mode string) {
-		s.kubectl("-n", "kube-system", "annotate", "--overwrite", "helmchart", "podinfo", "airgap.internal/drift="+mode)
+		s.Kubectl("-n", "kube-system", "annotate", "--overwrite", "helmchart", "podinfo", "airgap.internal/drift="+mode)
 	}
-	s.kubectl("-n", "demo", "delete", "service", "podinfo")
-	s.kubectl("-n", "demo", "patch", "deployment", "podinfo", "--type=json", "-p", `[{"op":"replace","path":"/spec/template/spec/containers/0/imagePullPolicy","value":"Never"}]`)
+	s.Kubectl("-n", "demo", "delete", "service", "podinfo")
+	s.Kubectl("-n", "demo", "patch", "deployment", "podinfo", "--type=json", "-p", `[{"op":"replace","path":"/spec/template/spec/containers/0/imagePullPolicy","value":"Never"}]`)
 	look("restore")
 	s.wantCondition(t, "kube-system", "podinfo", "Drifted", "Deployment demo/podinfo differs in spec.template.spec.containers[podinfo].imagePullPolicy")
-	s.kubectl("-n", "demo", "get", "service", "podinfo")
+	s.Kubectl("-n", "demo", "get", "service", "podinfo")
 	look("correct")
-	eventually(t, patience, func() error {
-		return s.kubectlContains("IfNotPresent", "-n", "demo", "get", "deployment", "podinfo", "-o", "jsonpath={.spec.template.spec.containers[0].imagePullPolicy}")
+	site.Eventually(t, patience, func() error {
+		return s.KubectlContains("IfNotPresent", "-n", "demo", "get", "deployment", "podinfo", "-o", "jsonpath={.spec.template.spec.containers[0].imagePullPolicy}")
 	})
-	eventually(t, patience, func() error {
-		return s.kubectlContains("DriftCorrected", "-n", "kube-system", "events", "--for", "helmchart/podinfo")
+	site.Eventually(t, patience, func() error {
+		return s.KubectlContains("DriftCorrected", "-n", "kube-system", "events", "--for", "helmchart/podinfo")
 	})
-	s.kubectl("-n", "kube-system", "annotate", "helmchart", "podinfo", "airgap.internal/drift-")
-	s.kubectl("-n", "demo", "rollout", "status", "deployment/podinfo", "--timeout=120s")
+	s.Kubectl("-n", "kube-system", "annotate", "helmchart", "podinfo", "airgap.internal/drift-")
+	s.Kubectl("-n", "demo", "rollout", "status", "deployment/podinfo", "--timeout=120s")
 }

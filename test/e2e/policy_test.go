@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"airgap/test/site"
 )
 
 // guarded is a namespace with a server and two who want something of it.
@@ -64,17 +66,17 @@ func policyOf(name, spec string) string {
 	return fmt.Sprintf("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: %s, namespace: guarded}\nspec: %s\n", name, spec)
 }
 
-func testNetworkPolicy(t *testing.T, s *site) {
+func testNetworkPolicy(t *testing.T, s *node) {
 	busybox := busyboxImage(t)
-	s.apply(strings.ReplaceAll(guarded, "BUSYBOX", busybox))
-	s.kubectl("-n", "guarded", "wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
-	address := s.kubectl("-n", "guarded", "get", "pod", "web", "-o", "jsonpath={.status.podIP}")
+	s.Apply(strings.ReplaceAll(guarded, "BUSYBOX", busybox))
+	s.Kubectl("-n", "guarded", "wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+	address := s.Kubectl("-n", "guarded", "get", "pod", "web", "-o", "jsonpath={.status.podIP}")
 	ask := func(pod, where string) error {
-		return s.kubectlContains("page", "exec", "-n", "guarded", pod, "--", "timeout", "2", "wget", "-qO-", "http://"+where+"/index.html")
+		return s.KubectlContains("page", "exec", "-n", "guarded", pod, "--", "timeout", "2", "wget", "-qO-", "http://"+where+"/index.html")
 	}
 	reaches := func(t *testing.T, pod, where string, want bool) {
 		t.Helper()
-		eventually(t, 20*time.Second, func() error {
+		site.Eventually(t, 20*time.Second, func() error {
 			err := ask(pod, where)
 			if want {
 				return err
@@ -89,54 +91,54 @@ func testNetworkPolicy(t *testing.T, s *site) {
 	reaches(t, "foe", address+":8080", true)
 
 	t.Run("default deny", func(t *testing.T) {
-		s.apply(policyOf("deny", "{podSelector: {}, policyTypes: [Ingress, Egress]}"))
+		s.Apply(policyOf("deny", "{podSelector: {}, policyTypes: [Ingress, Egress]}"))
 		reaches(t, "friend", address+":8080", false)
-		if err := s.kubectlContains("True", "-n", "guarded", "get", "pod", "web", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`); err != nil {
+		if err := s.KubectlContains("True", "-n", "guarded", "get", "pod", "web", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`); err != nil {
 			t.Error("the kubelet's probe does not reach an isolated pod:", err)
 		}
 	})
 	t.Run("not even a first packet", func(t *testing.T) {
-		s.apply(policyOf("web", "{podSelector: {matchLabels: {app: web}}, ingress: [{}]}")) // web would answer
-		s.apply(strings.NewReplacer("BUSYBOX", busybox, "ADDRESS", address).Replace(hasty))
-		s.kubectl("-n", "guarded", "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/hasty", "--timeout=60s")
-		if log := s.kubectl("-n", "guarded", "logs", "hasty"); strings.Contains(log, "page") || !strings.Contains(log, "done") {
+		s.Apply(policyOf("web", "{podSelector: {matchLabels: {app: web}}, ingress: [{}]}")) // web would answer
+		s.Apply(strings.NewReplacer("BUSYBOX", busybox, "ADDRESS", address).Replace(hasty))
+		s.Kubectl("-n", "guarded", "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/hasty", "--timeout=60s")
+		if log := s.Kubectl("-n", "guarded", "logs", "hasty"); strings.Contains(log, "page") || !strings.Contains(log, "done") {
 			t.Errorf("a pod that may say nothing got an answer:\n%s", log)
 		}
 	})
 	t.Run("names alone", func(t *testing.T) {
-		s.apply(policyOf("dns", `{podSelector: {}, policyTypes: [Egress], egress: [{
+		s.Apply(policyOf("dns", `{podSelector: {}, policyTypes: [Egress], egress: [{
 			to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}, podSelector: {matchLabels: {k8s-app: kube-dns}}}],
 			ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]}]}`))
-		eventually(t, patience, func() error {
-			return s.kubectlContains("Address", "-n", "guarded", "exec", "friend", "--", "timeout", "5", "nslookup", "web.guarded.svc.cluster.local")
+		site.Eventually(t, patience, func() error {
+			return s.KubectlContains("Address", "-n", "guarded", "exec", "friend", "--", "timeout", "5", "nslookup", "web.guarded.svc.cluster.local")
 		})
 		reaches(t, "friend", "web", false)
 	})
 	t.Run("allow by label and named port", func(t *testing.T) {
-		s.apply(policyOf("web", "{podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}], ports: [{port: http}]}]}"))
-		s.apply(policyOf("out", "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {app: web}}}]}]}"))
+		s.Apply(policyOf("web", "{podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}], ports: [{port: http}]}]}"))
+		s.Apply(policyOf("out", "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {app: web}}}]}]}"))
 		reaches(t, "friend", "web", true)
 		reaches(t, "foe", "web", false)
-		s.kubectl("-n", "guarded", "label", "pod", "foe", "app=friend", "--overwrite")
+		s.Kubectl("-n", "guarded", "label", "pod", "foe", "app=friend", "--overwrite")
 		reaches(t, "foe", "web", true)
 	})
 	t.Run("a flushed firewall is made again", func(t *testing.T) {
-		s.kubectl("-n", "guarded", "label", "pod", "foe", "app=foe", "--overwrite")
+		s.Kubectl("-n", "guarded", "label", "pod", "foe", "app=foe", "--overwrite")
 		reaches(t, "foe", "web", false)
-		host(t, "nsenter", "--net=/run/netns/"+s.namespace, "nft", "flush", "table", "inet", "airgap-policy")
+		site.MustOutput(t, s.Inside("nft", "flush", "table", "inet", "airgap-policy"))
 		reaches(t, "foe", "web", false)
 		reaches(t, "friend", "web", true)
 	})
 	t.Run("nonsense is told", func(t *testing.T) {
-		s.apply(policyOf("nonsense", "{podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: no-such-port}]}]}"))
-		eventually(t, patience, func() error {
-			return s.kubectlContains("no-such-port", "-n", "guarded", "describe", "networkpolicy", "nonsense")
+		s.Apply(policyOf("nonsense", "{podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: no-such-port}]}]}"))
+		site.Eventually(t, patience, func() error {
+			return s.KubectlContains("no-such-port", "-n", "guarded", "describe", "networkpolicy", "nonsense")
 		})
 		reaches(t, "friend", "web", true)
 	})
 	t.Run("removal", func(t *testing.T) {
-		s.kubectl("-n", "guarded", "delete", "networkpolicy", "--all")
+		s.Kubectl("-n", "guarded", "delete", "networkpolicy", "--all")
 		reaches(t, "foe", "web", true)
 	})
-	s.kubectl("delete", "namespace", "guarded", "--timeout=60s")
+	s.Kubectl("delete", "namespace", "guarded", "--timeout=60s")
 }

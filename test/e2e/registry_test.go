@@ -18,14 +18,16 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"airgap/test/site"
 )
 
 // podinfoImage is in the demo bundle; the registry in its name does not exist.
 const podinfoImage = "localhost:5000/podinfo:6.9.2"
 
 // testImages pulls, with no network: what the node holds, what a registry on the site's LAN has, and what nobody has.
-func testImages(t *testing.T, s *site) {
-	digest := strings.TrimPrefix(s.kubectl("-n", "demo", "get", "pods", "-o", "jsonpath={.items[0].status.containerStatuses[0].imageID}"), "localhost:5000/podinfo@")
+func testImages(t *testing.T, s *node) {
+	digest := strings.TrimPrefix(s.Kubectl("-n", "demo", "get", "pods", "-o", "jsonpath={.items[0].status.containerStatuses[0].imageID}"), "localhost:5000/podinfo@")
 	if !strings.HasPrefix(digest, "sha256:") {
 		t.Fatalf("podinfo's digest is %q", digest)
 	}
@@ -34,14 +36,14 @@ func testImages(t *testing.T, s *site) {
 			"by-tag": podinfoImage, "by-digest": "localhost:5000/podinfo@" + digest, "by-both": podinfoImage + "@" + digest,
 		} {
 			s.runPod(t, name, image)
-			if events := s.kubectl("get", "events", "--field-selector", "involvedObject.name="+name); !strings.Contains(events, "Successfully pulled") {
+			if events := s.Kubectl("get", "events", "--field-selector", "involvedObject.name="+name); !strings.Contains(events, "Successfully pulled") {
 				t.Errorf("%s was not pulled:\n%s", name, events)
 			}
 		}
 	})
 	t.Run("what a bundle brought stays pinned when it is pulled", func(t *testing.T) {
-		eventually(t, 10*time.Second, func() error {
-			out := s.airgap("ctr", "images", "ls", "name=="+podinfoImage)
+		site.Eventually(t, 10*time.Second, func() error {
+			out := s.Airgap("ctr", "images", "ls", "name=="+podinfoImage)
 			if !strings.Contains(out, "io.cri-containerd.pinned=pinned") {
 				return fmt.Errorf("the pin is gone:\n%s", out)
 			}
@@ -51,7 +53,7 @@ func testImages(t *testing.T, s *site) {
 	t.Run("a registry on the LAN", func(t *testing.T) { testLANRegistry(t, s) })
 	t.Run("what nobody has fails at once and says why", func(t *testing.T) {
 		began := time.Now()
-		out, err := s.command("crictl", "pull", "docker.io/library/absent:1").CombinedOutput()
+		out, err := s.Command("crictl", "pull", "docker.io/library/absent:1").CombinedOutput()
 		took := time.Since(began)
 		if err == nil || !strings.Contains(string(out), "this node does not hold docker.io/library/absent:1") {
 			t.Errorf("crictl pull: %v\n%s", err, out)
@@ -60,18 +62,18 @@ func testImages(t *testing.T, s *site) {
 			t.Errorf("it took %s", took)
 		}
 		t.Logf("after %s: %s", took.Round(time.Millisecond), out)
-		s.kubectl("run", "absent", "--image=docker.io/library/absent:1", "--restart=Never")
-		eventually(t, 10*time.Second, func() error {
-			return s.kubectlContains("this node does not hold", "get", "events", "--field-selector", "involvedObject.name=absent,reason=Failed", "-o", "jsonpath={.items[*].message}")
+		s.Kubectl("run", "absent", "--image=docker.io/library/absent:1", "--restart=Never")
+		site.Eventually(t, 10*time.Second, func() error {
+			return s.KubectlContains("this node does not hold", "get", "events", "--field-selector", "involvedObject.name=absent,reason=Failed", "-o", "jsonpath={.items[*].message}")
 		})
-		s.kubectl("delete", "pod", "absent", "--wait=false")
+		s.Kubectl("delete", "pod", "absent", "--wait=false")
 	})
 	t.Run("the mirror lets in containerd alone", func(t *testing.T) {
-		inside := []string{"--net=/run/netns/" + s.namespace, "curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://127.0.0.1:6445/v2/"}
+		inside := []string{"--net=/run/netns/" + s.Namespace, "curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://127.0.0.1:6445/v2/"}
 		if out, err := exec.Command("nsenter", inside...).Output(); err == nil {
 			t.Errorf("a stranger got %s", out)
 		}
-		folder := filepath.Join(s.dataDir, "agent/etc/containerd/certs.d")
+		folder := filepath.Join(s.Paths.DataDir, "agent/etc/containerd/certs.d")
 		out := host(t, "nsenter", append(inside, "--cacert", folder+"/ca.pem", "--cert", folder+"/client.pem")...)
 		if out != "200" {
 			t.Errorf("containerd's credentials got %s", out)
@@ -80,18 +82,18 @@ func testImages(t *testing.T, s *site) {
 }
 
 // runPod starts a pod that pulls always, waits until it runs, and removes it.
-func (s *site) runPod(t *testing.T, name, image string) {
+func (s *node) runPod(t *testing.T, name, image string) {
 	t.Helper()
-	s.kubectl("run", name, "--image="+image, "--image-pull-policy=Always", "--restart=Never")
-	s.kubectl("wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
-	s.kubectl("delete", "pod", name, "--wait=false", "--grace-period=1")
+	s.Kubectl("run", name, "--image="+image, "--image-pull-policy=Always", "--restart=Never")
+	s.Kubectl("wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
+	s.Kubectl("delete", "pod", name, "--wait=false", "--grace-period=1")
 }
 
 // testLANRegistry pulls from a real registry with TLS and passwords, by rewritten names.
-func testLANRegistry(t *testing.T, s *site) {
+func testLANRegistry(t *testing.T, s *node) {
 	dir := t.TempDir()
-	address := s.nodeIP + ":5443"
-	certificate(t, dir, s.nodeIP)
+	address := s.IP + ":5443"
+	certificate(t, dir, s.IP)
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
@@ -104,16 +106,16 @@ http: {addr: "%[2]s", tls: {certificate: %[1]s/ca.crt, key: %[1]s/key.pem}}
 auth: {htpasswd: {realm: site, path: %[1]s/htpasswd}}
 `, dir, address))
 	inside := func(args ...string) *exec.Cmd {
-		return exec.Command("nsenter", append([]string{"--net=/run/netns/" + s.namespace}, args...)...)
+		return exec.Command("nsenter", append([]string{"--net=/run/netns/" + s.Namespace}, args...)...)
 	}
 	server := inside("docker-registry", "serve", filepath.Join(dir, "config.yml"))
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = server.Process.Kill(); _ = server.Wait() }()
-	eventually(t, 20*time.Second, func() error {
+	site.Eventually(t, 20*time.Second, func() error {
 		out, err := inside("skopeo", "copy", "-q", "--dest-creds", "reader:secret", "--dest-cert-dir", dir,
-			"oci:"+built("build/podinfo/image")+":localhost:5000/podinfo:6.9.2", "docker://"+address+"/mirrored/podinfo:lan").CombinedOutput()
+			"oci:"+site.Built("build/podinfo/image")+":localhost:5000/podinfo:6.9.2", "docker://"+address+"/mirrored/podinfo:lan").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
@@ -130,25 +132,25 @@ configs:
     auth: {username: reader, password: secret}
     tls: {ca_file: DIR/ca.crt}
 `)
-	file := filepath.Join(s.dataDir, "registries.yaml")
+	file := filepath.Join(s.Paths.DataDir, "registries.yaml")
 	write(t, file, registries)
 	defer os.Remove(file)
 	s.runPod(t, "from-lan", "docker.io/team/podinfo:lan")
 
 	write(t, file, strings.Replace(registries, "    auth: {username: reader, password: secret}\n", "", 1))
-	s.kubectl("run", "denied", "--image=docker.io/team/podinfo:other", "--restart=Never")
-	eventually(t, patience, func() error {
-		return s.kubectlContains("authoriz", "get", "events", "--field-selector", "involvedObject.name=denied,reason=Failed", "-o", "jsonpath={.items[*].message}")
+	s.Kubectl("run", "denied", "--image=docker.io/team/podinfo:other", "--restart=Never")
+	site.Eventually(t, patience, func() error {
+		return s.KubectlContains("authoriz", "get", "events", "--field-selector", "involvedObject.name=denied,reason=Failed", "-o", "jsonpath={.items[*].message}")
 	})
-	s.kubectl("delete", "pod", "denied", "--wait=false")
+	s.Kubectl("delete", "pod", "denied", "--wait=false")
 
 	t.Run("by a pod's pull secret", func(t *testing.T) {
-		s.command("crictl", "rmi", "docker.io/team/podinfo:lan").Run()
-		s.kubectl("create", "secret", "docker-registry", "reader", "--docker-server=https://index.docker.io/v1/", "--docker-username=reader", "--docker-password=secret")
-		s.kubectl("run", "by-secret", "--image=docker.io/team/podinfo:lan", "--image-pull-policy=Always", "--restart=Never",
+		s.Command("crictl", "rmi", "docker.io/team/podinfo:lan").Run()
+		s.Kubectl("create", "secret", "docker-registry", "reader", "--docker-server=https://index.docker.io/v1/", "--docker-username=reader", "--docker-password=secret")
+		s.Kubectl("run", "by-secret", "--image=docker.io/team/podinfo:lan", "--image-pull-policy=Always", "--restart=Never",
 			`--overrides={"spec":{"imagePullSecrets":[{"name":"reader"}]}}`)
-		s.kubectl("wait", "--for=condition=Ready", "pod/by-secret", "--timeout=60s")
-		s.kubectl("delete", "pod", "by-secret", "--wait=false", "--grace-period=1")
+		s.Kubectl("wait", "--for=condition=Ready", "pod/by-secret", "--timeout=60s")
+		s.Kubectl("delete", "pod", "by-secret", "--wait=false", "--grace-period=1")
 	})
 }
 

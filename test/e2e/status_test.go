@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"airgap/test/site"
 )
 
 // nodeStatus is what is looked at of `airgap status --output json`.
@@ -35,9 +37,9 @@ type nodeStatus struct {
 }
 
 // status asks for the node's status; an exit code other than what healthy says is an error.
-func (s *site) status() (nodeStatus, error) {
+func (s *node) status() (nodeStatus, error) {
 	var status nodeStatus
-	out, err := s.command("status", "--data-dir", s.dataDir, "--output", "json").Output()
+	out, err := s.Command("status", "--data-dir", s.Paths.DataDir, "--output", "json").Output()
 	if err := json.Unmarshal(out, &status); err != nil {
 		return status, fmt.Errorf("%w in %q", err, out)
 	}
@@ -47,7 +49,7 @@ func (s *site) status() (nodeStatus, error) {
 	return status, nil
 }
 
-func (s *site) healthy() error {
+func (s *node) healthy() error {
 	status, err := s.status()
 	if err == nil && !status.Healthy {
 		err = fmt.Errorf("problems: %q", status.Problems)
@@ -56,7 +58,7 @@ func (s *site) healthy() error {
 }
 
 // hasProblem wants a problem with that text, and nothing said of others.
-func (s *site) hasProblem(text string) error {
+func (s *node) hasProblem(text string) error {
 	status, err := s.status()
 	if err == nil && !strings.Contains(strings.Join(status.Problems, "\n"), text) {
 		err = fmt.Errorf("no problem %q: %q", text, status.Problems)
@@ -65,10 +67,10 @@ func (s *site) hasProblem(text string) error {
 }
 
 // testStatus looks at a healthy node, at one with a broken add-on, and at one whose API server hangs and then stops.
-func testStatus(t *testing.T, s *site) {
-	eventually(t, patience, s.healthy) // the install waits for its releases; add-ons may need a moment longer
+func testStatus(t *testing.T, s *node) {
+	site.Eventually(t, patience, s.healthy) // the install waits for its releases; add-ons may need a moment longer
 	t.Run("healthy", func(t *testing.T) {
-		screen := s.airgap("status", "--data-dir", s.dataDir)
+		screen := s.Airgap("status", "--data-dir", s.Paths.DataDir)
 		t.Logf("the screen:\n%s", screen)
 		for _, want := range []string{"node-1 Ready", "podinfo", "demo", "13 well", "pod network (vxlan)", "healthy"} {
 			if !strings.Contains(screen, want) {
@@ -103,19 +105,19 @@ func testStatus(t *testing.T, s *site) {
 		}
 	})
 	t.Run("a broken add-on", func(t *testing.T) {
-		file := filepath.Join(s.dataDir, "server/manifests/broken.yaml")
+		file := filepath.Join(s.Paths.DataDir, "server/manifests/broken.yaml")
 		if err := os.WriteFile(file, []byte("kind: [ConfigMap\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, patience, func() error { return s.hasProblem("add-on broken.yaml: ") })
+		site.Eventually(t, patience, func() error { return s.hasProblem("add-on broken.yaml: ") })
 		if err := os.Remove(file); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, patience, s.healthy)
+		site.Eventually(t, patience, s.healthy)
 	})
 	t.Run("for others than root", func(t *testing.T) { testStatusForOthers(t, s) })
 	t.Run("the API server hangs", func(t *testing.T) {
-		pid, err := s.pid("server")
+		pid, err := s.PID("server")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,11 +133,11 @@ func testStatus(t *testing.T, s *site) {
 		if took > 20*time.Second {
 			t.Errorf("it took %s to say so", took)
 		}
-		eventually(t, patience, s.healthy)
+		site.Eventually(t, patience, s.healthy)
 	})
 	t.Run("stopped", func(t *testing.T) {
-		s.stopServer()
-		eventually(t, patience, func() error { return s.hasProblem("the service does not run") })
+		s.StopServer()
+		site.Eventually(t, patience, func() error { return s.hasProblem("the service does not run") })
 		status, err := s.status()
 		if err != nil {
 			t.Fatal(err)
@@ -145,23 +147,23 @@ func testStatus(t *testing.T, s *site) {
 				t.Errorf("component %+v of a stopped node", c)
 			}
 		}
-		s.startNode()
-		eventually(t, patience, s.healthy)
+		s.StartNode("server")
+		site.Eventually(t, patience, s.healthy)
 	})
 }
 
 // testStatusForOthers runs status as nobody, who is told what he cannot see.
-func testStatusForOthers(t *testing.T, s *site) {
-	if err := os.Chmod(s.dataDir, 0o755); err != nil { // as an install makes the default folder
+func testStatusForOthers(t *testing.T, s *node) {
+	if err := os.Chmod(s.Paths.DataDir, 0o755); err != nil { // as an install makes the default folder
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := os.Chmod(s.dataDir, 0o700); err != nil {
+		if err := os.Chmod(s.Paths.DataDir, 0o700); err != nil {
 			t.Error(err)
 		}
 	}()
-	cmd := exec.Command("nsenter", "--net=/run/netns/"+s.namespace, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-		filepath.Join(s.dataDir, "current/bin/airgap"), "status", "--data-dir", s.dataDir)
+	cmd := exec.Command("nsenter", "--net=/run/netns/"+s.Namespace, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+		filepath.Join(s.Paths.DataDir, "current/bin/airgap"), "status", "--data-dir", s.Paths.DataDir)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {

@@ -4,46 +4,46 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
+
+	"airgap/test/site"
 )
 
 // testUninstall removes the node and looks for what may be left.
-func testUninstall(t *testing.T, s *site) {
-	runDir := s.runDir()
-	s.airgap("uninstall", "--yes", "--data-dir", s.dataDir)
+func testUninstall(t *testing.T, s *node) {
+	runDir := s.Paths.Run()
+	s.Airgap("uninstall", "--yes", "--data-dir", s.Paths.DataDir)
 
-	if left, _ := os.ReadDir(s.dataDir); len(left) > 0 {
+	if left, _ := os.ReadDir(s.Paths.DataDir); len(left) > 0 {
 		t.Errorf("files under the data folder: %v", left)
 	}
 	if _, err := os.Stat(runDir); err == nil {
 		t.Errorf("%s is still there", runDir)
 	}
-	for _, pid := range s.processes() {
-		line, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
-		t.Errorf("process %d runs: %s", pid, strings.ReplaceAll(string(line), "\x00", " "))
+	for _, p := range s.Processes() {
+		t.Errorf("process %d runs: %s", p.PID, strings.Join(p.Args, " "))
 	}
 	for line := range strings.Lines(host(t, "cat", "/proc/self/mounts")) {
-		if strings.Contains(line, s.dataDir) || strings.Contains(line, runDir) {
+		if strings.Contains(line, s.Paths.DataDir) || strings.Contains(line, runDir) {
 			t.Errorf("mounted: %s", line)
 		}
 	}
-	links := host(t, "ip", "-n", s.namespace, "-o", "link")
+	links := host(t, "ip", "-n", s.Namespace, "-o", "link")
 	for line := range strings.Lines(links) {
 		if strings.Contains(line, "cni0") || strings.Contains(line, "flannel") || strings.Contains(line, " veth") {
 			t.Errorf("interface: %s", line)
 		}
 	}
-	if routes := host(t, "ip", "-n", s.namespace, "route"); strings.Contains(routes, "10.4") {
+	if routes := host(t, "ip", "-n", s.Namespace, "route"); strings.Contains(routes, "10.4") {
 		t.Errorf("routes:\n%s", routes)
 	}
-	if rules := host(t, "nsenter", "--net=/run/netns/"+s.namespace, "nft", "list", "tables"); strings.TrimSpace(rules) != "" {
+	if rules := site.MustOutput(t, s.Inside("nft", "list", "tables")); strings.TrimSpace(rules) != "" {
 		t.Errorf("nft tables:\n%s", rules)
 	}
 	claims, _ := filepath.Glob("/run/airgap-network/*")
 	for _, claim := range claims {
-		if owner, _ := os.ReadFile(claim); string(owner) == s.dataDir {
+		if owner, _ := os.ReadFile(claim); string(owner) == s.Paths.DataDir {
 			t.Errorf("%s still claims a network namespace", claim)
 		}
 	}
@@ -51,7 +51,7 @@ func testUninstall(t *testing.T, s *site) {
 	if len(left) > 0 {
 		t.Errorf("cgroups:\n%s", left)
 	}
-	if out := s.refuse(1, "status", "--data-dir", s.dataDir); !strings.Contains(out, "install") {
+	if out := s.Refuse(1, "status", "--data-dir", s.Paths.DataDir); !strings.Contains(out, "install") {
 		t.Errorf("status after uninstall says: %s", out)
 	}
 }
