@@ -179,7 +179,7 @@ func (b *Balancer) carry(ctx context.Context, client *net.TCPConn) {
 func (b *Balancer) connect(ctx context.Context) (*net.TCPConn, *server) {
 	for _, s := range b.well() {
 		c, err := b.dial(ctx, s)
-		b.tell(ctx, s, err)
+		b.tell(ctx, s, err, false)
 		if err == nil {
 			return c, s
 		}

@@ -35,8 +35,8 @@ func (l *log) count(text string) int {
 	return strings.Count(l.text.String(), text)
 }
 
-// start runs a balancer and returns where it listens.
-func start(t *testing.T, o Options) (*Balancer, string, *log) {
+// start runs a balancer, which waits so long for servers, and returns where it listens.
+func start(t *testing.T, o Options, patience time.Duration) (*Balancer, string, *log) {
 	t.Helper()
 	lines := &log{}
 	o.Log = slog.New(slog.NewTextHandler(lines, nil))
@@ -44,7 +44,7 @@ func start(t *testing.T, o Options) (*Balancer, string, *log) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.patience = 200 * time.Millisecond
+	b.patience = patience
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +147,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 func TestFailover(t *testing.T) {
 	first, stop := echo(t, "A")
 	second, _ := echo(t, "B")
-	b, address, lines := start(t, Options{Servers: []string{first, second}})
+	b, address, lines := start(t, Options{Servers: []string{first, second}}, dialPatience)
 	if name, _ := ask(t, address); name != "A" {
 		t.Fatalf("%q answers, want the first", name)
 	}
@@ -179,7 +179,7 @@ func TestFailover(t *testing.T) {
 func TestNobodyAnswers(t *testing.T) {
 	gone, stop := echo(t, "A")
 	stop()
-	_, address, lines := start(t, Options{Servers: []string{gone}})
+	_, address, lines := start(t, Options{Servers: []string{gone}}, dialPatience)
 	began := time.Now()
 	for range 100 {
 		if name, _ := ask(t, address); name != "" {
@@ -197,7 +197,7 @@ func TestNobodyAnswers(t *testing.T) {
 func TestBlackHole(t *testing.T) {
 	hole := deaf(t)
 	second, _ := echo(t, "B")
-	b, address, lines := start(t, Options{Servers: []string{hole}})
+	b, address, lines := start(t, Options{Servers: []string{hole}}, 200*time.Millisecond)
 	eventually(t, "the first check", func() bool { return b.Servers()[0].Problem == "" })
 	client, err := net.Dial("tcp", address)
 	if err != nil {
@@ -237,7 +237,7 @@ func TestRemembered(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "servers.json")
 	told, stop := echo(t, "A")
 	learned, _ := echo(t, "B")
-	b, _, _ := start(t, Options{Servers: []string{told}, File: file})
+	b, _, _ := start(t, Options{Servers: []string{told}, File: file}, dialPatience)
 	if err := b.Learn([]string{learned}); err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestRemembered(t *testing.T) {
 		}
 	}
 	stop()
-	_, address, _ := start(t, Options{Servers: []string{told}, File: file})
+	_, address, _ := start(t, Options{Servers: []string{told}, File: file}, dialPatience)
 	if name, _ := ask(t, address); name != "B" {
 		t.Errorf("after a restart %q answers, want the one that was learned", name)
 	}
@@ -259,7 +259,7 @@ func TestRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	third, _ := echo(t, "C")
-	_, address, lines := start(t, Options{Servers: []string{third}, File: file})
+	_, address, lines := start(t, Options{Servers: []string{third}, File: file}, dialPatience)
 	if name, _ := ask(t, address); name != "C" || lines.count("forgotten") != 1 {
 		t.Errorf("with a damaged file %q answers; want the one that was told, and a word about it", name)
 	}
@@ -267,7 +267,7 @@ func TestRemembered(t *testing.T) {
 
 func TestHalfClosed(t *testing.T) {
 	server, _ := echo(t, "A")
-	b, address, _ := start(t, Options{Servers: []string{server}})
+	b, address, _ := start(t, Options{Servers: []string{server}}, dialPatience)
 	_, c := ask(t, address)
 	if _, err := io.WriteString(c, "all I have to say"); err != nil {
 		t.Fatal(err)
@@ -283,7 +283,7 @@ func TestHalfClosed(t *testing.T) {
 
 func TestThousandConnections(t *testing.T) {
 	server, _ := echo(t, "A")
-	b, address, _ := start(t, Options{Servers: []string{server}})
+	b, address, _ := start(t, Options{Servers: []string{server}}, dialPatience)
 	var clients sync.WaitGroup
 	for i := range 1000 {
 		clients.Go(func() {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// maxSilences is after how many attempts in a row without any answer a server counts as gone.
+// maxSilences is after how many checks in a row without any answer a server counts as gone.
 const maxSilences = 2
 
 // keepChecking connects to a server now and then until ctx is done.
@@ -15,7 +15,7 @@ func (b *Balancer) keepChecking(ctx context.Context, s *server) {
 		if err == nil {
 			c.Close()
 		}
-		wait := b.tell(ctx, s, err)
+		wait := b.tell(ctx, s, err, true)
 		select {
 		case <-ctx.Done():
 			return
@@ -25,9 +25,9 @@ func (b *Balancer) keepChecking(ctx context.Context, s *server) {
 	}
 }
 
-// tell takes note of what an attempt to connect came to, and says when the next check is due. Changes are logged, and
-// nothing else.
-func (b *Balancer) tell(ctx context.Context, s *server, err error) (next time.Duration) {
+// tell takes note of what an attempt to connect came to, a check or a client's, and says when the next check is due. Changes
+// are logged, and nothing else.
+func (b *Balancer) tell(ctx context.Context, s *server, err error, check bool) (next time.Duration) {
 	if ctx.Err() != nil {
 		return 0
 	}
@@ -41,12 +41,15 @@ func (b *Balancer) tell(ctx context.Context, s *server, err error) (next time.Du
 		s.problem, s.silences = "", 0
 		return wellInterval
 	}
+	if isSilence(err) && !check { // a thousand clients at once may overrun a server that is well
+		select {
+		case s.check <- struct{}{}:
+		default:
+		}
+		return 0
+	}
 	if isSilence(err) {
 		if s.silences++; s.silences < maxSilences {
-			select {
-			case s.check <- struct{}{}:
-			default:
-			}
 			return 0
 		}
 	}

@@ -13,7 +13,7 @@
 // # Which of them are well
 //
 // A server is well until it is found otherwise, by a client's connection or by a check, which connects and hangs up. Who refuses a
-// connection, or is out of reach by what the kernel says, is given up at once; who says nothing, when a second attempt got no answer either.
+// connection, or is out of reach by what the kernel says, is given up at once; who says nothing, when a second check got no answer either.
 //
 // Connections through a server that does not answer are cut, for no packet will ever tell their ends: the clients connect again,
 // to another server. Connections through one that refuses new ones are left alone: its kernel is there to end them, and it may be a server that
