@@ -60,7 +60,7 @@ type accepted struct {
 	Time    time.Time `json:"time"`
 }
 
-func acceptedPath(p config.Paths) string { return filepath.Join(p.Install(), "accepted.json") }
+func acceptedPath(p config.Paths) string { return p.Accepted() }
 
 // readAccepted returns the accepted versions by bundle name.
 func readAccepted(p config.Paths) (map[string]accepted, error) {

@@ -124,14 +124,14 @@ func (c *Credentials) Save(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.saveKubelet(dir, append([]byte(c.Issued.Kubelet), key...)); err != nil {
+	if err := SaveKubelet(dir, append([]byte(c.Issued.Kubelet), key...)); err != nil {
 		return err
 	}
 	return SaveCluster(dir, c.Cluster)
 }
 
-// saveKubelet keeps the kubelet's client certificate as the kubelet itself does: a file, and a link to the newest.
-func (c *Credentials) saveKubelet(dir string, data []byte) error {
+// SaveKubelet keeps the kubelet's client certificate and key as the kubelet itself does: a file, and a link to the newest.
+func SaveKubelet(dir string, data []byte) error {
 	const file = "kubelet-client-joined.pem"
 	if err := atomicfile.Write(filepath.Join(dir, file), data, 0o600); err != nil {
 		return err
