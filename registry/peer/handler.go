@@ -36,28 +36,37 @@ type Content interface {
 	Blob(digest string) (*os.File, error)
 }
 
-// Handler answers peers. Whom it lets in is for the listener: see [ServerTLS].
+// Handler answers peers: nodes, that is, which show a certificate as one ([ServerTLS]).
 type Handler struct {
 	content Content
 	images  http.Handler
 	uploads chan struct{}
+	lets    func(*http.Request) bool // isNode, but in tests
 }
 
-// NewHandler makes a handler of what content holds. images answers /v2/; it is nil on a machine whose containerd
-// does not run yet.
+// NewHandler makes a handler of what content holds. images answers /v2/, to whomever it lets in itself; it is nil on a machine whose
+// containerd does not run yet.
 func NewHandler(content Content, images http.Handler) *Handler {
-	return &Handler{content: content, images: images, uploads: make(chan struct{}, maxUploads)}
+	return &Handler{content: content, images: images, uploads: make(chan struct{}, maxUploads), lets: isNode}
 }
 
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w = transfer.Writer(w, r)
+	path := r.URL.Path
+	if h.images != nil && (path == "/v2" || strings.HasPrefix(path, "/v2/")) {
+		h.image(w, r)
+		return
+	}
+	if !h.lets(r) {
+		refuse(w, http.StatusForbidden, site.CodeRequest, "only nodes of the cluster may ask: show a certificate of organization %s", nodesGroup)
+		return
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		refuse(w, http.StatusMethodNotAllowed, site.CodeRequest, "%s: peers can read here, and no more", r.Method)
 		return
 	}
-	path := r.URL.Path
 	if digest, ok := strings.CutPrefix(path, site.PathBlobs); ok {
 		file, err := h.content.Blob(digest)
 		h.send(w, r, file, err, digest)
@@ -69,14 +78,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.send(w, r, file, err, "")
 		return
 	}
-	switch {
-	case path == site.PathBundles:
+	if path == site.PathBundles {
 		h.list(w)
-	case h.images != nil && (path == "/v2" || strings.HasPrefix(path, "/v2/")):
-		h.image(w, r)
-	default:
-		refuse(w, http.StatusNotFound, site.CodeRequest, "%s is nothing that a peer gives", path)
+		return
 	}
+	refuse(w, http.StatusNotFound, site.CodeRequest, "%s is nothing that a peer gives", path)
 }
 
 func (h *Handler) list(w http.ResponseWriter) {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"airgap/internal/site"
 )
@@ -86,7 +87,9 @@ func TestHandlerGivesBundlesAndBlobs(t *testing.T) {
 	images := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "images: ", r.URL.Path) })
 	for name, start := range map[string]func(http.Handler) *httptest.Server{"plain": httptest.NewServer, "TLS": httptest.NewTLSServer} {
 		t.Run(name, func(t *testing.T) {
-			server := start(NewHandler(content, images))
+			handler := NewHandler(content, images)
+			handler.lets = func(*http.Request) bool { return true }
+			server := start(handler)
 			defer server.Close()
 			ask := func(method, path string, status int, header ...string) (string, http.Header) {
 				t.Helper()
@@ -127,6 +130,7 @@ func TestHandlerRefusesMoreUploadsThanItHasPlacesFor(t *testing.T) {
 	content := folder(t.TempDir())
 	large, small := content.put(t, make([]byte, largeBytes)), content.put(t, []byte("small"))
 	handler := NewHandler(content, nil)
+	handler.lets = func(*http.Request) bool { return true }
 	server := httptest.NewServer(handler)
 	defer server.Close()
 	for range maxUploads {
@@ -142,7 +146,28 @@ func TestHandlerRefusesMoreUploadsThanItHasPlacesFor(t *testing.T) {
 	get(t, server.Client(), "GET", server.URL+"/v2/", 404)
 	<-handler.uploads
 	get(t, server.Client(), "GET", server.URL+site.PathBlobs+large, 200)
-	if len(handler.uploads) != maxUploads-1 {
-		t.Errorf("%d places are taken after an upload, want %d", len(handler.uploads), maxUploads-1)
+	for wait := 0; len(handler.uploads) != maxUploads-1; wait++ { // the handler returns after its client has everything
+		if wait == 100 {
+			t.Fatalf("%d places are taken after an upload, want %d", len(handler.uploads), maxUploads-1)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestOnlyNodesAreLetIn(t *testing.T) {
+	s := newTestSite(t, []int64{100})
+	path := "https://" + s.seeder + site.PathBlobs + s.blobs[0].Digest
+	for organization, status := range map[string]int{nodesGroup: 200, "system:masters": 403} {
+		get(t, &http.Client{Transport: &http.Transport{TLSClientConfig: s.clientTLS(organization)}}, "GET", path, status)
+	}
+	nobody, err := site.TLSConfig(s.pem, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	get(t, &http.Client{Transport: &http.Transport{TLSClientConfig: nobody}}, "GET", path, 403)
+	stranger := newTestSite(t, nil).clientTLS(nodesGroup)
+	stranger.RootCAs = nobody.RootCAs
+	if _, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: stranger}}).Get(path); err == nil {
+		t.Error("a node of another cluster was let in")
 	}
 }

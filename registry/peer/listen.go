@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log"
 	"net/http"
 	"slices"
@@ -14,8 +13,9 @@ import (
 // nodesGroup is the organization in a node's client certificate (user.NodesGroup of Kubernetes).
 const nodesGroup = "system:nodes"
 
-// ServerTLS is how a peer port is listened on: with certificate, to clients that show a node's certificate of the
-// authorities, PEM. Both are asked for with each connection: they are renewed.
+// ServerTLS is how a peer port is listened on: with certificate, to clients that show a certificate of the
+// authorities, PEM, or none. What each may ask for is the handlers' business: [Handler] answers nodes. Both are asked for with each
+// connection: they are renewed.
 func ServerTLS(authorities func() ([]byte, error), certificate func() (*tls.Certificate, error)) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		pem, err := authorities()
@@ -32,7 +32,7 @@ func ServerTLS(authorities func() ([]byte, error), certificate func() (*tls.Cert
 		}
 		return &tls.Config{
 			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*own},
-			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, VerifyConnection: requireNode,
+			ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool,
 			NextProtos: []string{"http/1.1"}, // large bodies: HTTP/2 would frame them once more
 			// A config for each connection has ticket keys of its own: none could be resumed, and a ticket would outlive the check.
 			SessionTicketsDisabled: true,
@@ -40,13 +40,9 @@ func ServerTLS(authorities func() ([]byte, error), certificate func() (*tls.Cert
 	}}
 }
 
-// requireNode lets nodes in alone: others have certificates of the same authority.
-func requireNode(state tls.ConnectionState) error {
-	subject := state.PeerCertificates[0].Subject
-	if !slices.Contains(subject.Organization, nodesGroup) {
-		return fmt.Errorf("%s is no node: its certificate is not of organization %s", subject, nodesGroup)
-	}
-	return nil
+// isNode tells whether a request comes with a node's certificate. The listener has verified it.
+func isNode(r *http.Request) bool {
+	return r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && slices.Contains(r.TLS.PeerCertificates[0].Subject.Organization, nodesGroup)
 }
 
 // NewServer is a server of the peer port, for ServeTLS(listener, "", ""): large bodies may take as long as

@@ -19,10 +19,10 @@ const (
 	longestRest = 30 * time.Second
 	// busyRest is the same for a source that gives to enough others.
 	busyRest = time.Second
-	// shortestWait and longestWait are between two questions of a joiner that got nothing: the more joiners, the longer.
-	shortestWait = 200 * time.Millisecond
+	// shortestWait and longestWait are between two questions of a joiner that got less than it has slots for: the more joiners, the longer.
+	shortestWait = 100 * time.Millisecond
 	longestWait  = time.Second
-	waitForEach  = 15 * time.Millisecond
+	waitForEach  = 4 * time.Millisecond
 )
 
 // errFull says that the tracker knows as many machines as it can.
@@ -74,11 +74,12 @@ func (t *Tracker) answer(q *question) (*site.ExchangeResponse, error) {
 	}
 	t.note(joiner, q, now)
 	answer := &site.ExchangeResponse{Forgot: !known}
-	taken := t.choose(joiner, q.want, min(q.slots, maxSlots-len(joiner.fetches)), now)
+	slots := min(q.slots, maxSlots-len(joiner.fetches), len(q.want))
+	taken := t.choose(joiner, q.want, slots, now)
 	for _, c := range taken {
 		answer.Take = append(answer.Take, site.Take{Digest: c.digest.String(), From: c.from.address})
 	}
-	if len(taken) == 0 {
+	if len(taken) < slots || slots <= 0 {
 		answer.Wait = min(shortestWait+time.Duration(len(t.table.sources))*waitForEach, longestWait)
 	}
 	return answer, nil

@@ -1,0 +1,256 @@
+package peer
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"math/big"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"airgap/internal/site"
+)
+
+// testSite is a server with a tracker and everything, a seeder, and an authority that makes its machines nodes.
+type testSite struct {
+	t         testing.TB
+	tracker   *httptest.Server
+	seeder    string // "address:port"
+	egress    *atomic.Int64
+	content   folder
+	blobs     []site.Blob
+	bytes     int64
+	authority *x509.Certificate
+	key       *ecdsa.PrivateKey
+	pem       []byte
+}
+
+// newTestSite makes one whose bundle has blobs of the given sizes.
+func newTestSite(t testing.TB, sizes []int64) *testSite {
+	s := &testSite{t: t, content: folder(t.TempDir())}
+	s.makeAuthority()
+	random := mathrand.NewChaCha8([32]byte{1})
+	for _, size := range sizes {
+		data := make([]byte, size)
+		random.Read(data)
+		s.blobs = append(s.blobs, site.Blob{Digest: s.content.put(t, data), Size: size})
+		s.bytes += size
+	}
+	s.seeder, s.egress = s.serve(NewHandler(s.content, nil))
+	s.tracker = httptest.NewServer(NewTracker(TrackerOptions{Seeders: func() []string { return []string{s.seeder} }, Seed: 1}))
+	t.Cleanup(s.tracker.Close)
+	return s
+}
+
+func (s *testSite) makeAuthority() {
+	s.t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	var err error
+	if s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		s.t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, s.key.Public(), s.key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if s.authority, err = x509.ParseCertificate(der); err != nil {
+		s.t.Fatal(err)
+	}
+	s.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// certificate makes one for a server on loopback and a client of an organization.
+func (s *testSite) certificate(organization string) *tls.Certificate {
+	s.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "system:node:test", Organization: []string{organization}},
+		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, s.authority, key.Public(), s.key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// clientTLS is a node's.
+func (s *testSite) clientTLS(organization string) *tls.Config {
+	s.t.Helper()
+	certificate := s.certificate(organization)
+	config, err := site.TLSConfig(s.pem, func() (*tls.Certificate, error) { return certificate, nil })
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return config
+}
+
+// serve answers peers until the test ends, and counts the bytes that leave.
+func (s *testSite) serve(handler http.Handler) (address string, egress *atomic.Int64) {
+	address, egress, _ = s.start(handler)
+	return address, egress
+}
+
+// start is serve for a machine that dies by stop.
+func (s *testSite) start(handler http.Handler) (address string, egress *atomic.Int64, stop func()) {
+	s.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	certificate := s.certificate(nodesGroup)
+	egress = &atomic.Int64{}
+	server := NewServer(handler, ServerTLS(func() ([]byte, error) { return s.pem, nil },
+		func() (*tls.Certificate, error) { return certificate, nil }), log.New(io.Discard, "", 0))
+	go server.ServeTLS(countingListener{listener, egress}, "", "")
+	s.t.Cleanup(func() { server.Close() })
+	return listener.Addr().String(), egress, func() { server.Close() }
+}
+
+// countingListener counts what its connections write.
+type countingListener struct {
+	net.Listener
+	written *atomic.Int64
+}
+
+func (l countingListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return countingConn{conn, l.written}, err
+}
+
+type countingConn struct {
+	net.Conn
+	written *atomic.Int64
+}
+
+func (c countingConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.written.Add(int64(n))
+	return n, err
+}
+
+// exchange talks to the site's tracker without the server's authentication.
+type exchange struct{ url string }
+
+func (e exchange) Exchange(ctx context.Context, request site.ExchangeRequest) (*site.ExchangeResponse, error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, strings.NewReader(string(body)))
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, errors.New(response.Status)
+	}
+	var answer site.ExchangeResponse
+	return &answer, json.NewDecoder(response.Body).Decode(&answer)
+}
+
+// joiner is a machine of the site that is being installed. What it has taken it serves from the seeder's folder: the
+// bytes are the same, for their digest was verified, and fifty copies would not fit.
+type joiner struct {
+	*Fetcher
+	site *testSite
+	stop func()
+	got  map[string]bool
+}
+
+func (j *joiner) List() ([]site.Bundle, error)          { return nil, nil }
+func (j *joiner) File(string, string) (*os.File, error) { return nil, os.ErrNotExist }
+func (j *joiner) served(digest string) (file *os.File, _ error) {
+	if file, err := j.Blob(digest); err == nil {
+		return file, nil
+	}
+	j.mu.Lock()
+	w := j.blobs[digest]
+	has := w != nil && w.state == held
+	j.mu.Unlock()
+	if !has {
+		return nil, os.ErrNotExist
+	}
+	return j.site.content.Blob(digest)
+}
+
+// servedContent makes a joiner's Blob the whole of what it has.
+type servedContent struct{ *joiner }
+
+func (c servedContent) Blob(digest string) (*os.File, error) { return c.served(digest) }
+
+// join makes a joiner with a spool of its own; change may change its options.
+func (s *testSite) join(change func(*FetcherOptions)) *joiner {
+	s.t.Helper()
+	j := &joiner{site: s, got: map[string]bool{}}
+	ready := make(chan struct{})
+	address, _, stop := s.start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-ready
+		NewHandler(servedContent{j}, nil).ServeHTTP(w, r)
+	}))
+	options := FetcherOptions{Tracker: exchange{s.tracker.URL}, TLS: s.clientTLS(nodesGroup), Peers: []string{s.seeder}, Address: address, Dir: s.t.TempDir()}
+	if change != nil {
+		change(&options)
+	}
+	fetcher, err := NewFetcher(options)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	j.Fetcher = fetcher
+	close(ready)
+	j.stop = func() { stop(); fetcher.Close() }
+	s.t.Cleanup(j.stop)
+	return j
+}
+
+// takeAll takes and verifies up to limit blobs; all if limit is 0.
+func (j *joiner) takeAll(ctx context.Context, limit int) error {
+	if err := j.Fetch(ctx, j.site.blobs); err != nil {
+		return err
+	}
+	for limit == 0 || len(j.got) < limit {
+		digest, file, err := j.Next(ctx)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		file.Close()
+		j.got[digest] = true
+		if err := j.Fetcher.Done(digest); err != nil {
+			return err
+		}
+	}
+	if limit == 0 && len(j.got) != len(j.site.blobs) {
+		return errors.New("blobs are missing at the end")
+	}
+	return nil
+}
