@@ -13,6 +13,23 @@ import (
 // even write its database.
 const reserveBytes = 64 << 20
 
+// pushReserveBytes is what pushing leaves free: more than the 512 MiB below which the kubelet evicts pods.
+const pushReserveBytes = 768 << 20
+
+// RequirePushSpace says with [ErrNoSpace] that the disk of containerd's root folder cannot take need more bytes of
+// what is pushed and keep enough for pods.
+func RequirePushSpace(root string, need int64) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(root, &fs); err != nil {
+		return fmt.Errorf("free space of %s: %w", root, err)
+	}
+	if free := int64(fs.Bavail) * fs.Bsize; free-pushReserveBytes < need {
+		return fmt.Errorf("%w: the node's disk has %d MiB free, of which %d MiB are kept for its pods, and %d bytes more are to be stored",
+			ErrNoSpace, free>>20, pushReserveBytes>>20, need)
+	}
+	return nil
+}
+
 // syncFilesystem waits until everything written to dir's filesystem is on the disk.
 func syncFilesystem(dir *os.File) error {
 	if err := unix.Syncfs(int(dir.Fd())); err != nil {

@@ -23,6 +23,10 @@ import (
 // Namespace is the containerd namespace of the kubelet's images.
 const Namespace = "k8s.io"
 
+// SiteNamespace is the containerd namespace of images that were pushed into the node's registry. They are apart from
+// those of the kubelet, which sees a pushed image when a pod pulls it and then shares its blobs.
+const SiteNamespace = "airgap-registry"
+
 // Folders of containerd's root, named for the plugin that owns each.
 const (
 	contentFolder  = "io.containerd.content.v1.content"

@@ -111,6 +111,11 @@ var rules = []rule{
 		reason:   "all but the node stays testable without a build of Kubernetes",
 	},
 	{
+		packages: "airgap/...",
+		forbid:   []string{"github.com/distribution/distribution/..."},
+		reason:   "another registry is what tests compare with, not what is shipped",
+	},
+	{
 		packages: "airgap/cmd/launcher",
 		forbid:   []string{"net", "net/http", "k8s.io/...", "github.com/spf13/..."},
 		reason:   "the launcher runs before every command: it stays small and starts in a millisecond or two",

@@ -26,15 +26,16 @@ type Content struct {
 		content.Provider
 		content.InfoProvider
 	}
+	Namespace string // containerd's; empty: [registry.Namespace], the one of the kubelet's images
 }
 
 // Image returns the image that the node holds under a route's tag or digest. The error is an
 // [*Error] with status 404 if there is none.
 func (c Content) Image(ctx context.Context, route Route) (images.Image, error) {
 	name := route.String()
-	image, err := c.Images.Get(inNamespace(ctx), name)
+	image, err := c.Images.Get(c.inNamespace(ctx), name)
 	switch {
-	case errdefs.IsNotFound(err):
+	case errdefs.IsNotFound(err), err == nil && isDeleted(image):
 		return images.Image{}, newError(http.StatusNotFound, CodeManifestUnknown, "this node does not hold %s", name)
 	case err != nil:
 		return images.Image{}, fmt.Errorf("image %s: %w", name, err)
@@ -46,11 +47,11 @@ func (c Content) Image(ctx context.Context, route Route) (images.Image, error) {
 // name. None is an [*Error] with status 404.
 func (c Content) repository(ctx context.Context, repository string) ([]images.Image, error) {
 	pattern := "^" + regexp.QuoteMeta(repository) + "[:@]"
-	list, err := c.Images.List(inNamespace(ctx), "name~="+strconv.Quote(pattern))
+	list, err := c.Images.List(c.inNamespace(ctx), "name~="+strconv.Quote(pattern))
 	if err != nil {
 		return nil, fmt.Errorf("images of %s: %w", repository, err)
 	}
-	if len(list) == 0 {
+	if list = slices.DeleteFunc(list, isDeleted); len(list) == 0 {
 		return nil, newError(http.StatusNotFound, CodeNameUnknown, "this node holds no image of %s", repository)
 	}
 	slices.SortFunc(list, func(a, b images.Image) int { return strings.Compare(a.Name, b.Name) })
@@ -59,19 +60,22 @@ func (c Content) repository(ctx context.Context, repository string) ([]images.Im
 
 // open opens a blob for reading at any place. The caller closes it.
 func (c Content) open(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
-	return c.Blobs.ReaderAt(inNamespace(ctx), desc)
+	return c.Blobs.ReaderAt(c.inNamespace(ctx), desc)
 }
 
 // has tells whether the bytes of a blob are there: of an image for several platforms
 // a node holds one.
 func (c Content) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
-	_, err := c.Blobs.Info(inNamespace(ctx), desc.Digest)
+	_, err := c.Blobs.Info(c.inNamespace(ctx), desc.Digest)
 	if errdefs.IsNotFound(err) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-func inNamespace(ctx context.Context) context.Context {
+func (c Content) inNamespace(ctx context.Context) context.Context {
+	if c.Namespace != "" {
+		return namespaces.WithNamespace(ctx, c.Namespace)
+	}
 	return namespaces.WithNamespace(ctx, registry.Namespace)
 }

@@ -57,10 +57,7 @@ func (h Handler) tags(w http.ResponseWriter, r *http.Request, route Route) error
 			w.Header().Set("Link", "<"+r.URL.Path+"?"+next.Encode()+`>; rel="next"`)
 		}
 	}
-	name := route.Repository()
-	if query.Get("ns") != "" {
-		name = route.Name
-	}
+	name := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/v2/"), "/tags/list") // as the client calls it
 	return writeJSON(w, "application/json", tagList{name, tags})
 }
 

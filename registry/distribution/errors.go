@@ -11,14 +11,21 @@ import (
 // Codes of errors, from the specification's table "Error Codes"; CodeUnavailable is what registries in use add for
 // their own failures.
 const (
-	CodeBlobUnknown     = "BLOB_UNKNOWN"
-	CodeDigestInvalid   = "DIGEST_INVALID"
-	CodeManifestUnknown = "MANIFEST_UNKNOWN"
-	CodeNameInvalid     = "NAME_INVALID"
-	CodeNameUnknown     = "NAME_UNKNOWN"
-	CodeUnauthorized    = "UNAUTHORIZED"
-	CodeUnavailable     = "UNAVAILABLE"
-	CodeUnsupported     = "UNSUPPORTED"
+	CodeBlobUnknown         = "BLOB_UNKNOWN"
+	CodeBlobUploadInvalid   = "BLOB_UPLOAD_INVALID"
+	CodeBlobUploadUnknown   = "BLOB_UPLOAD_UNKNOWN"
+	CodeDenied              = "DENIED"
+	CodeDigestInvalid       = "DIGEST_INVALID"
+	CodeManifestBlobUnknown = "MANIFEST_BLOB_UNKNOWN"
+	CodeManifestInvalid     = "MANIFEST_INVALID"
+	CodeManifestUnknown     = "MANIFEST_UNKNOWN"
+	CodeNameInvalid         = "NAME_INVALID"
+	CodeNameUnknown         = "NAME_UNKNOWN"
+	CodeSizeInvalid         = "SIZE_INVALID"
+	CodeTooManyRequests     = "TOOMANYREQUESTS"
+	CodeUnauthorized        = "UNAUTHORIZED"
+	CodeUnavailable         = "UNAVAILABLE"
+	CodeUnsupported         = "UNSUPPORTED"
 )
 
 // Error is an answer that is not what was asked for.
@@ -62,8 +69,11 @@ func WriteError(w http.ResponseWriter, err error) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	if e.Status == http.StatusMethodNotAllowed {
+	switch e.Status {
+	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "GET, HEAD")
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Basic realm="airgap"`)
 	}
 	w.WriteHeader(e.Status)
 	_, _ = w.Write(body) // the client has gone

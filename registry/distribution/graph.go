@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
@@ -26,6 +27,15 @@ type document struct {
 	Subject      *ocispec.Descriptor  `json:"subject"`
 	ArtifactType string               `json:"artifactType"`
 	Annotations  map[string]string    `json:"annotations"`
+}
+
+// children are what a document is not whole without. Its subject is not among them.
+func (d *document) children() []ocispec.Descriptor {
+	list := slices.Concat(d.Manifests, d.Layers)
+	if d.Config != nil {
+		list = append(list, *d.Config)
+	}
+	return list
 }
 
 // walk calls visit with every descriptor that the images reach, each digest once, and with the document
@@ -57,11 +67,7 @@ func (c Content) walk(ctx context.Context, list []images.Image, visit func(ocisp
 		if doc == nil {
 			continue
 		}
-		children := append(doc.Manifests, doc.Layers...)
-		if doc.Config != nil {
-			children = append(children, *doc.Config)
-		}
-		for _, child := range children {
+		for _, child := range doc.children() {
 			queue = append(queue, step{child, at.depth + 1})
 		}
 	}
@@ -74,7 +80,7 @@ func (c Content) document(ctx context.Context, desc ocispec.Descriptor) (*docume
 	if !isManifest(desc) || desc.Size > registry.MaxMetadataBytes {
 		return nil, nil
 	}
-	data, err := content.ReadBlob(inNamespace(ctx), c.Blobs, desc)
+	data, err := content.ReadBlob(c.inNamespace(ctx), c.Blobs, desc)
 	if errdefs.IsNotFound(err) {
 		return nil, nil
 	}

@@ -49,7 +49,7 @@ func (h Handler) Serve(w http.ResponseWriter, r *http.Request, route Route) erro
 	case Referrers:
 		return h.referrers(w, r, route)
 	}
-	return fmt.Errorf("unknown kind of request %q", route.Kind)
+	return newError(http.StatusMethodNotAllowed, CodeUnsupported, "nothing can be pushed under %s here", route)
 }
 
 func (h Handler) manifest(w http.ResponseWriter, r *http.Request, route Route) error {

@@ -1,8 +1,10 @@
 package distribution
 
 import (
+	"net"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -17,16 +19,22 @@ const (
 	Base      Kind = "base" // /v2/ itself
 	Manifests Kind = "manifests"
 	Blobs     Kind = "blobs"
+	Uploads   Kind = "uploads"
 	Tags      Kind = "tags"
 	Referrers Kind = "referrers"
+	Catalog   Kind = "_catalog" // the repositories that were pushed
+	Records   Kind = "_records" // for other nodes: what was pushed, and when
 )
+
+// SiteHost is the registry of what was pushed at a site, the same on each of its nodes.
+const SiteHost = "registry.airgap.internal"
 
 // Route is a parsed request path with its registry.
 type Route struct {
 	Kind      Kind
-	Registry  string // host, with a port if it has one: "docker.io"; empty for Base
+	Registry  string // host, with a port if it has one: "docker.io"; empty for Base, Catalog and Records
 	Name      string // repository on that registry: "library/nginx"
-	Reference string // tag or digest; empty for Tags
+	Reference string // tag or digest; of Uploads the session, empty to begin one; empty for Tags
 	Digest    digest.Digest
 }
 
@@ -36,7 +44,7 @@ func (r Route) Repository() string { return r.Registry + "/" + r.Name }
 // String is the full reference as users write it: "docker.io/library/nginx:1.29".
 func (r Route) String() string {
 	switch {
-	case r.Kind == Base:
+	case r.Kind == Base, r.Kind == Catalog, r.Kind == Records:
 		return "/v2/"
 	case r.Digest != "":
 		return r.Repository() + "@" + r.Digest.String()
@@ -44,6 +52,15 @@ func (r Route) String() string {
 		return r.Repository() + ":" + r.Reference
 	}
 	return r.Repository()
+}
+
+// AtSite returns the route with [SiteHost] as its registry if that is a node of the site by any name: what
+// tells a node's registry is its port.
+func (r Route) AtSite(port int) Route {
+	if _, text, err := net.SplitHostPort(r.Registry); err == nil && text == strconv.Itoa(port) {
+		r.Registry = SiteHost
+	}
+	return r
 }
 
 // The grammars of the specification, section "Pulling manifests".
@@ -65,13 +82,16 @@ func ParseRoute(r *http.Request) (Route, error) {
 	if rest == "" {
 		return Route{Kind: Base}, nil
 	}
+	if rest == string(Catalog) || rest == string(Records) {
+		return Route{Kind: Kind(rest)}, nil
+	}
 	parts := strings.Split(rest, "/")
 	if len(parts) < 3 {
 		return Route{}, newError(http.StatusNotFound, CodeUnsupported, "%s is no path of this API", r.URL.Path)
 	}
 	route := Route{Name: strings.Join(parts[:len(parts)-2], "/"), Kind: Kind(parts[len(parts)-2]), Reference: parts[len(parts)-1]}
-	if route.Kind == "uploads" {
-		return Route{}, newError(http.StatusMethodNotAllowed, CodeUnsupported, "nothing can be pushed here")
+	if name, ok := strings.CutSuffix(route.Name, "/"+string(Blobs)); ok && route.Kind == Uploads {
+		route.Name = name
 	}
 	if err := route.setRegistry(r.URL.Query().Get("ns")); err != nil {
 		return Route{}, err
@@ -84,6 +104,8 @@ func ParseRoute(r *http.Request) (Route, error) {
 		return route, route.setDigest(CodeManifestUnknown)
 	case Blobs, Referrers:
 		return route, route.setDigest(CodeDigestInvalid)
+	case Uploads:
+		return route, nil
 	case Tags:
 		if route.Reference == "list" {
 			route.Reference = ""
@@ -93,14 +115,14 @@ func ParseRoute(r *http.Request) (Route, error) {
 	return Route{}, newError(http.StatusNotFound, CodeUnsupported, "%s is no path of this API", r.URL.Path)
 }
 
-// setRegistry checks the name, and takes the registry from ns or else from the name's first element.
+// setRegistry checks the name, and takes the registry from ns or else from the name's first element, if that is a
+// host. A name without a registry is of the site's own.
 func (r *Route) setRegistry(ns string) error {
 	if ns == "" {
-		host, name, ok := strings.Cut(r.Name, "/")
-		if !ok || !strings.Contains(host, ".") && host != "localhost" {
-			return newError(http.StatusNotFound, CodeNameUnknown, "%s does not say of which registry; add ?ns=<host>", r.Name)
+		ns = SiteHost
+		if host, name, ok := strings.Cut(r.Name, "/"); ok && (strings.Contains(host, ".") || host == "localhost") {
+			ns, r.Name = host, name
 		}
-		ns, r.Name = host, name
 	}
 	r.Registry = ns
 	if len(r.Name) > maxNameBytes || !namePattern.MatchString(r.Name) {

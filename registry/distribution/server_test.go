@@ -2,6 +2,7 @@ package distribution
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -15,6 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -60,23 +65,56 @@ func newTestImages(t *testing.T) *testImages {
 type server struct {
 	name string
 	url  string
+	ns   string // which registry is asked for; empty: the server's own
 }
 
-// servers are this package and two implementations that it did not learn from: the tests must hold for those too,
+// servers are this package, twice, and three implementations that it did not learn from: the tests must hold for those too,
 // or it is the tests that are wrong.
 func servers(t *testing.T, i *testImages) []server {
-	own := httptest.NewServer(Handler{Content{i.store.Images, i.store.Blobs}})
+	own := httptest.NewServer(Handler{Content{Images: i.store.Images, Blobs: i.store.Blobs}})
 	t.Cleanup(own.Close)
 	google := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(google.Close)
-	list := []server{{"airgap", own.URL}, {"go-containerregistry", google.URL}}
+	pushed, _ := startSite(t)
+	list := []server{{"airgap", own.URL, "docker.io"}, {"airgap-pushed", pushed, ""}, {"go-containerregistry", google.URL, ""}, {"distribution", startDistribution(t), ""}}
 	if url := startDebian(t); url != "" {
-		list = append(list, server{"docker-registry", url})
+		list = append(list, server{"docker-registry", url, ""})
 	}
 	for _, s := range list[1:] {
 		i.push(t, s.url)
 	}
 	return list
+}
+
+// everybody may do everything.
+type everybody struct{}
+
+func (everybody) Authorize(_ *http.Request, verb Verb, _ string) error {
+	if verb == Replicate {
+		return newError(http.StatusForbidden, CodeDenied, "not a node")
+	}
+	return nil
+}
+
+// startSite serves what is pushed to it, from stores of containerd.
+func startSite(t *testing.T) (url string, site *Site) {
+	store := fixture.New(t)
+	site = NewSite(SiteOptions{Images: store.Images, Blobs: store.Blobs, Leases: store.Leases})
+	s := httptest.NewServer(&Registry{Node: Handler{Content{Images: store.Images, Blobs: store.Blobs}}, Site: site, Port: 6446, Authorizer: everybody{}})
+	t.Cleanup(s.Close)
+	return s.URL, site
+}
+
+// startDistribution runs the CNCF's registry in this process.
+func startDistribution(t *testing.T) (url string) {
+	config := &configuration.Configuration{Storage: configuration.Storage{
+		"inmemory": nil, "delete": {"enabled": true}, "maintenance": {"uploadpurging": map[any]any{"enabled": false}},
+	}}
+	config.Log.Level = "error"
+	config.Catalog.MaxEntries = 100
+	s := httptest.NewServer(handlers.NewApp(t.Context(), config))
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 // startDebian runs the registry of Debian's package, if it is installed.
@@ -148,12 +186,26 @@ func (i *testImages) push(t *testing.T, url string) {
 // call makes a request and wants its status. The body has been read into the answer's Body.
 func call(t *testing.T, method, url string, body []byte, header http.Header, status int) *http.Response {
 	t.Helper()
+	response := exchange(t, method, url, body, header)
+	if response.StatusCode != status {
+		t.Fatalf("%s %s: %s, want %d\n%s", method, url, response.Status, status, bodyOf(t, response))
+	}
+	return response
+}
+
+// exchange is call for any status.
+func exchange(t *testing.T, method, url string, body []byte, header http.Header) *http.Response {
+	t.Helper()
 	request, err := http.NewRequest(method, url, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, values := range header {
 		request.Header[name] = values
+	}
+	if user := request.URL.User; user != nil {
+		password, _ := user.Password()
+		request.SetBasicAuth(user.Username(), password)
 	}
 	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
@@ -165,9 +217,6 @@ func call(t *testing.T, method, url string, body []byte, header http.Header, sta
 		t.Fatal(err)
 	}
 	response.Body = io.NopCloser(bytes.NewReader(data))
-	if response.StatusCode != status {
-		t.Fatalf("%s %s: %s, want %d\n%s", method, url, response.Status, status, data)
-	}
 	return response
 }
 
@@ -181,3 +230,12 @@ func bodyOf(t *testing.T, response *http.Response) string {
 }
 
 var absent = digest.FromString("what nobody has").String()
+
+// copyBlob copies a blob between two stores' content of the site.
+func copyBlob(ctx context.Context, from, to *fixture.Store, desc ocispec.Descriptor) error {
+	data, err := content.ReadBlob(ctx, from.Blobs, desc)
+	if err != nil {
+		return err
+	}
+	return content.WriteBlob(ctx, to.Blobs, desc.Digest.String(), bytes.NewReader(data), desc)
+}
