@@ -1,6 +1,8 @@
 package mirror
 
 import (
+	"context"
+	"crypto/tls"
 	"net"
 	"net/url"
 	"strings"
@@ -36,6 +38,10 @@ type Options struct {
 	SystemRegistry string
 	// SystemHost is the registry in the system images' names. It exists nowhere.
 	SystemHost string
+	// Peers lists the peer ports of the cluster's other nodes at this moment, "address:port"; nil: nobody is asked.
+	Peers func(context.Context) []string
+	// PeerTLS is how they are talked to; nil: without TLS.
+	PeerTLS *tls.Config
 }
 
 // endpoints lists where an image is asked for, in order.

@@ -21,16 +21,21 @@ type Mirror struct {
 	registries func() *Registries // of this moment
 	options    Options
 	upstream   *upstream
+	peers      *peers // nil: none
 }
 
 // New makes a mirror of what content holds and the registries, asked for at each request, lead to.
 func New(content distribution.Content, registries func() *Registries, o Options) *Mirror {
-	return &Mirror{
+	m := &Mirror{
 		local: distribution.Handler{Content: content}, registries: registries, options: o,
 		upstream: &upstream{
 			clients: map[clientKey]*http.Client{}, authorizers: map[string]authorizer{}, unreachable: map[string]failure{}, now: time.Now,
 		},
 	}
+	if o.Peers != nil {
+		m.peers = newPeers(o.Peers, o.PeerTLS)
+	}
+	return m
 }
 
 // ServeHTTP answers one request.
@@ -49,7 +54,7 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *Mirror) serve(w http.ResponseWriter, r *http.Request, route distribution.Route) *distribution.Error {
-	if m.copyMayBeOld(r, route) && m.ask(w, r, route, m.endpoints(route), true) == nil {
+	if m.copyMayBeOld(r, route) && m.ask(w, r, route, m.endpoints(route), true, "") == nil {
 		return nil
 	}
 	elsewhere := route.Kind == distribution.Referrers && !m.local.HoldsRepository(r.Context(), route)
@@ -66,7 +71,14 @@ func (m *Mirror) serve(w http.ResponseWriter, r *http.Request, route distributio
 			return e
 		}
 	}
-	return m.ask(w, r, route, m.endpoints(route), false)
+	said := ""
+	if m.peers != nil {
+		var ok bool
+		if ok, said = m.peers.serve(w, r, route); ok {
+			return nil
+		}
+	}
+	return m.ask(w, r, route, m.endpoints(route), false, said)
 }
 
 // copyMayBeOld tells whether a tag names something here that no bundle brought.
@@ -79,9 +91,9 @@ func (m *Mirror) copyMayBeOld(r *http.Request, route distribution.Route) bool {
 }
 
 // ask tries the endpoints in order and passes on the first answer that has what was asked for. If there is
-// none, nothing has been written.
-func (m *Mirror) ask(w http.ResponseWriter, r *http.Request, route distribution.Route, list []endpoint, mirrorsOnly bool) *distribution.Error {
-	var outcome outcome
+// none, nothing has been written. peersSaid is what came of asking other nodes, for the error.
+func (m *Mirror) ask(w http.ResponseWriter, r *http.Request, route distribution.Route, list []endpoint, mirrorsOnly bool, peersSaid string) *distribution.Error {
+	outcome := outcome{peers: peersSaid}
 	for _, e := range list {
 		if mirrorsOnly && !e.mirrors {
 			continue
@@ -123,6 +135,7 @@ func candidates(r *http.Request, e endpoint) []*credentials {
 
 // outcome is what became of asking several endpoints.
 type outcome struct {
+	peers     string   // ", nor does any other node"; empty if none was asked
 	asked     []string // "host: why not", in order
 	unclear   bool     // one of them did not say whether it has it
 	forbidden bool     // one of them wants other credentials
@@ -155,7 +168,7 @@ func (o *outcome) refused(e endpoint, response *http.Response) bool {
 
 // error is the answer when no endpoint had what was asked for.
 func (o *outcome) error(route distribution.Route, gaveCredentials bool) *distribution.Error {
-	text := fmt.Sprintf("this node does not hold %s", route)
+	text := fmt.Sprintf("this node does not hold %s%s", route, o.peers)
 	switch {
 	case len(o.asked) == 0:
 		return &distribution.Error{Status: http.StatusNotFound, Code: distribution.CodeManifestUnknown,

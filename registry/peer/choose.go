@@ -14,7 +14,7 @@ const (
 	// wall.
 	untriedUploads = 1
 	// untriedPatience is how long others wait for what such a joiner says it has.
-	untriedPatience = 10 * time.Second
+	untriedPatience = 5 * time.Second
 	// seedPatience is how long the others wait for the joiner that takes a blob from a seeder. A second gets it after that,
 	// a third after twice as long, and so on.
 	seedPatience = 20 * time.Second

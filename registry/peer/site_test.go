@@ -29,16 +29,17 @@ import (
 
 // testSite is a server with a tracker and everything, a seeder, and an authority that makes its machines nodes.
 type testSite struct {
-	t         testing.TB
-	tracker   *httptest.Server
-	seeder    string // "address:port"
-	egress    *atomic.Int64
-	content   folder
-	blobs     []site.Blob
-	bytes     int64
-	authority *x509.Certificate
-	key       *ecdsa.PrivateKey
-	pem       []byte
+	t          testing.TB
+	tracker    *httptest.Server
+	theTracker *Tracker
+	seeder     string // "address:port"
+	egress     *atomic.Int64
+	content    folder
+	blobs      []site.Blob
+	bytes      int64
+	authority  *x509.Certificate
+	key        *ecdsa.PrivateKey
+	pem        []byte
 }
 
 // newTestSite makes one whose bundle has blobs of the given sizes.
@@ -53,7 +54,8 @@ func newTestSite(t testing.TB, sizes []int64) *testSite {
 		s.bytes += size
 	}
 	s.seeder, s.egress = s.serve(NewHandler(s.content, nil))
-	s.tracker = httptest.NewServer(NewTracker(TrackerOptions{Seeders: func() []string { return []string{s.seeder} }, Seed: 1}))
+	s.theTracker = NewTracker(TrackerOptions{Seeders: func() []string { return []string{s.seeder} }, Seed: 1})
+	s.tracker = httptest.NewServer(s.theTracker)
 	t.Cleanup(s.tracker.Close)
 	return s
 }
