@@ -62,7 +62,7 @@ func (a *agent) startMirror(client *containerd.Client) (*http.Server, error) {
 	}
 	server := &http.Server{
 		Handler: mirror.New(
-			distribution.Content{Images: client.ImageService(), Blobs: client.ContentStore()}, registries.Registries,
+			distribution.Content{Images: client.ImageService(), Blobs: client.ContentStore(), Folder: a.paths.ContentBlobs()}, registries.Registries,
 			mirror.Options{
 				DisableDefaultEndpoint: a.config.DisableDefaultRegistryEndpoint,
 				SystemRegistry:         a.config.SystemDefaultRegistry,

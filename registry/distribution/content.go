@@ -3,7 +3,10 @@ package distribution
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -13,6 +16,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airgap/registry"
@@ -27,6 +31,9 @@ type Content struct {
 		content.InfoProvider
 	}
 	Namespace string // containerd's; empty: [registry.Namespace], the one of the kubelet's images
+	// Folder holds the blobs as files named by the hex of their digests: containerd's own, …/blobs/sha256. If it is given, what Blobs knows
+	// is read there, past containerd, which is several times as fast as through its socket.
+	Folder string
 }
 
 // Image returns the image that the node holds under a route's tag or digest. The error is an
@@ -58,9 +65,22 @@ func (c Content) repository(ctx context.Context, repository string) ([]images.Im
 	return list, nil
 }
 
-// open opens a blob for reading at any place. The caller closes it.
-func (c Content) open(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
-	return c.Blobs.ReaderAt(c.inNamespace(ctx), desc)
+// open opens a blob for reading. The caller closes it.
+func (c Content) open(ctx context.Context, desc ocispec.Descriptor) (io.ReadSeekCloser, error) {
+	if c.Folder != "" && desc.Digest.Algorithm() == digest.SHA256 {
+		// A file that is gone, collected or in another folder, is containerd's to explain.
+		if file, err := os.Open(filepath.Join(c.Folder, desc.Digest.Encoded())); err == nil {
+			return file, nil
+		}
+	}
+	blob, err := c.Blobs.ReaderAt(c.inNamespace(ctx), desc)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.ReadSeeker
+		io.Closer
+	}{io.NewSectionReader(blob, 0, blob.Size()), blob}, nil
 }
 
 // has tells whether the bytes of a blob are there: of an image for several platforms

@@ -3,13 +3,14 @@ package distribution
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"airgap/registry/internal/transfer"
 )
 
 // Handler serves the API from one containerd's content.
@@ -100,7 +101,7 @@ func (h Handler) send(w http.ResponseWriter, r *http.Request, desc ocispec.Descr
 	header.Set("Content-Type", mediaType)
 	header.Set("Docker-Content-Digest", desc.Digest.String())
 	header.Set("Etag", strconv.Quote(desc.Digest.String()))
-	http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(blob, 0, blob.Size()))
+	http.ServeContent(transfer.Writer(w, r), r, "", time.Time{}, blob)
 	return nil
 }
 
