@@ -68,9 +68,11 @@ func TestExecutablesForARM64(t *testing.T) {
 		}
 	}
 	lib := filepath.Join(root, "lib")
-	nft := output(t, onARM64(t, filepath.Join(lib, "ld-linux-aarch64.so.1"), "--library-path", lib, filepath.Join(lib, "nft"), "--version"))
-	if !strings.HasPrefix(nft, "nftables v") {
-		t.Errorf("nft: %s", nft)
+	nft, err := onARM64(t, filepath.Join(lib, "ld-linux-aarch64.so.1"), "--library-path", lib, filepath.Join(lib, "nft"), "--version").CombinedOutput()
+	// It wants a netfilter socket before it reads its arguments, and the emulator has none: so far it and
+	// all its libraries have been loaded and run.
+	if !strings.HasPrefix(string(nft), "nftables v") && !strings.Contains(string(nft), "Unable to initialize Netlink socket: Protocol not supported") {
+		t.Errorf("nft: %v\n%s", err, nft)
 	}
 }
 
