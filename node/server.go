@@ -31,6 +31,7 @@ type Options struct {
 	Env        []string // environment of the child processes
 	Log        *os.File // their standard output and error
 	Notify     func()   // called once when the node serves; may be nil
+	Airgap     string   // version of this executable
 }
 
 // Server runs a server until ctx is done, or until a part of it fails in a way that only a
@@ -79,6 +80,11 @@ func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 		return err
 	}
 
+	joining, err := newJoining(cfg, o.Airgap, slog.Default())
+	if err != nil {
+		return err
+	}
+
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if cfg.EnablePprof {
@@ -101,7 +107,7 @@ func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 			}
 		}()
 	}
-	err = controlplane.Run(ctx, cfg, addOns(cfg, slog.Default()), func(components []string) {
+	err = controlplane.Run(ctx, cfg, joining.Before, append(addOns(cfg, slog.Default()), joiningAddOn(joining)), func(components []string) {
 		state.runs(components, cfg)
 		if o.Notify != nil {
 			o.Notify()

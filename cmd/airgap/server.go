@@ -114,7 +114,7 @@ func nodeOptions() (node.Options, error) {
 		name, _, _ := strings.Cut(v, "=")
 		return name == "AIRGAP_EXECUTABLE" || name == "AIRGAP_DATA_DIR" || datastoreVariables[name] != ""
 	})
-	return node.Options{Executable: self, Env: env, Log: os.Stderr}, nil
+	return node.Options{Executable: self, Env: env, Log: os.Stderr, Airgap: stampedVersions().Airgap}, nil
 }
 
 // errRestart ends the server in a way that makes whoever looks after it start it again.

@@ -143,6 +143,13 @@ func (c *Client) Exchange(ctx context.Context, request ExchangeRequest) (*Exchan
 	return &response, c.post(ctx, PathExchange, request, &response)
 }
 
+// Leave asks to be no node any more: no new pods come, those that are there are moved away, and then the Node and the
+// password of its name are deleted. One call takes less than half a minute: ask until the response says that the node has left.
+func (c *Client) Leave(ctx context.Context, request LeaveRequest) (*LeaveResponse, error) {
+	var response LeaveResponse
+	return &response, c.post(ctx, PathLeave, request, &response)
+}
+
 // Close ends the client's connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 

@@ -9,6 +9,9 @@
 //	POST /v1-airgap/join           [JoinRequest] → [JoinResponse]; with a token
 //	POST /v1-airgap/renew          [RenewRequest] → [Issued]; with a node's certificate
 //	POST /v1-airgap/exchange       [ExchangeRequest] → [ExchangeResponse]; with a node's certificate
+//	POST /v1-airgap/leave          [LeaveRequest] → [LeaveResponse]; with a node's certificate
+//
+// A token is shown by HTTP's Basic authentication, its user and its secret.
 //
 // Every node, and every machine that is being installed as one, answers its peers on a port of its own
 // ([DefaultPeerPort]), with its kubelet's serving certificate, and lets in those who show a node's:

@@ -9,6 +9,7 @@ const (
 	PathJoin        = "/v1-airgap/join"
 	PathRenew       = "/v1-airgap/renew"
 	PathExchange    = "/v1-airgap/exchange"
+	PathLeave       = "/v1-airgap/leave"
 	PathBundles     = "/v1-airgap/bundles"
 	PathBlobs       = "/v1-airgap/blobs/" // and a digest
 )
@@ -59,6 +60,17 @@ type JoinResponse struct {
 type RenewRequest struct {
 	Addresses  []string   `json:"addresses"`
 	PublicKeys PublicKeys `json:"publicKeys"` // an empty one: none
+}
+
+// LeaveRequest is a node that wants to be none any more.
+type LeaveRequest struct {
+	Force bool `json:"force,omitempty"` // go at once, though pods are left
+}
+
+// LeaveResponse says whether the node is gone.
+type LeaveResponse struct {
+	Left    bool     `json:"left"`
+	Waiting []string `json:"waiting,omitempty"` // pods that are left, "namespace/name: why": ask again
 }
 
 // Issued are a node's certificates, PEM, in the places of [PublicKeys], and the authorities to know others by.

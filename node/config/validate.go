@@ -75,7 +75,7 @@ func (a *Agent) complete() error {
 		add("data-dir: %q is longer than %d bytes, too long for the sockets under it", a.DataDir, maxDataDirLength)
 	}
 	a.DataDir = filepath.Clean(a.DataDir)
-	if a.NodeName != "" && (len(a.NodeName) > 63 || !nodeName.MatchString(a.NodeName)) {
+	if a.NodeName != "" && !ValidNodeName(a.NodeName) {
 		add("node-name: %q is no lower-case DNS name of at most 63 characters", a.NodeName)
 	}
 	if a.Snapshotter != "overlayfs" {
@@ -137,6 +137,9 @@ func (a *Agent) complete() error {
 	}
 	return errors.Join(errs...)
 }
+
+// ValidNodeName says whether a node may be called so: a lower-case DNS name of at most 63 characters.
+func ValidNodeName(name string) bool { return len(name) <= 63 && nodeName.MatchString(name) }
 
 // splitCommas takes apart the values of a list that hold several: K3s reads --disable so.
 func splitCommas(list []string) []string {

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/flagz"
 	reload "k8s.io/apiserver/pkg/server/options/encryptionconfig/controller"
 	"k8s.io/client-go/tools/cache"
@@ -213,16 +215,43 @@ func nodeMasks(cfg *config.Server) []string {
 // rotation of keys waits for it three times.
 const encryptionPoll = 3 * time.Second
 
-func (c *components) runAPIServer(ctx context.Context) error {
+// runAPIServer does what upstream's app.Run does, and puts front before the chain of handlers that the port has, whose first one
+// asks who it is. Whoever front answers is known to nobody but front.
+func (c *components) runAPIServer(ctx context.Context, front Front) error {
 	reload.EncryptionConfigFileChangePollDuration = encryptionPoll
-	completed, err := c.apiserver.Complete(ctx)
+	options, err := c.apiserver.Complete(ctx)
 	if err != nil {
 		return err
 	}
-	if errs := completed.Validate(); len(errs) != 0 {
+	if errs := options.Validate(); len(errs) != 0 {
 		return utilerrors.NewAggregate(errs)
 	}
-	return apiserver.Run(ctx, completed)
+	if options.InformerName, err = cache.NewInformerName("kube-apiserver"); err != nil {
+		return err
+	}
+	cfg, err := apiserver.NewConfig(options)
+	if err != nil {
+		return err
+	}
+	// The aggregator is the first of the chained API servers, and the one whose handlers the port has.
+	outer := cfg.Aggregator.GenericConfig
+	upstream := outer.BuildHandlerChainFunc
+	outer.BuildHandlerChainFunc = func(api http.Handler, c *genericapiserver.Config) http.Handler {
+		return front(upstream(api, c))
+	}
+	completed, err := cfg.Complete()
+	if err != nil {
+		return err
+	}
+	chain, err := apiserver.CreateServerChain(completed)
+	if err != nil {
+		return err
+	}
+	prepared, err := chain.PrepareRun()
+	if err != nil {
+		return err
+	}
+	return prepared.Run(ctx)
 }
 
 func (c *components) runScheduler(ctx context.Context) error {

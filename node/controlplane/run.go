@@ -30,6 +30,9 @@ type AddOn struct {
 	Run  func(ctx context.Context, client *rest.Config) error
 }
 
+// Front returns a handler that takes some paths of the API server's port, and leaves all others to next, the API server.
+type Front func(next http.Handler) http.Handler
+
 // credentials makes and renews the server's certificates.
 var credentials pki.Issuer
 
@@ -54,9 +57,9 @@ func Prepare(cfg *config.Server) error {
 }
 
 // Run runs the control plane until ctx is done or a part of it fails. Prepare must have
-// been called. ready is called once, when the API server answers, with the names of what was
-// started beside it.
-func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func(components []string)) error {
+// been called. front sees every request to the API server first, from the moment that it listens. ready is called once,
+// when the API server answers, with the names of what was started beside it.
+func Run(ctx context.Context, cfg *config.Server, front Front, addOns []AddOn, ready func(components []string)) error {
 	paths := config.PathsOf(cfg.DataDir)
 
 	where, err := cfg.Datastore()
@@ -85,7 +88,7 @@ func Run(ctx context.Context, cfg *config.Server, addOns []AddOn, ready func(com
 	apiCtx, stopAPI := context.WithCancel(context.Background())
 	api := newGroup(apiCtx)
 	defer func() { stopAPI(); api.wait(4 * time.Second) }()
-	api.start("kube-apiserver", parts.runAPIServer)
+	api.start("kube-apiserver", func(ctx context.Context) error { return parts.runAPIServer(ctx, front) })
 
 	client, err := clientcmd.BuildConfigFromFlags("", pki.SupervisorConfig(paths))
 	if err != nil {

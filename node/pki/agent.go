@@ -36,25 +36,20 @@ func (i Issuer) prepareAgent(cfg *config.Server, paths config.Paths) error {
 	if err := writeChanged(own.cert(agentCA), bundle, 0o644); err != nil {
 		return err
 	}
-	serving := leaf{
-		name: kubeletServing, authority: ClusterCA, usages: serverAuth,
-		commonName: "system:node:" + cfg.NodeName, organization: []string{"system:nodes"},
-		dnsNames: []string{cfg.NodeName, "localhost"}, addresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
+	node := Node{Name: cfg.NodeName}
 	for address := range strings.SplitSeq(cfg.NodeIP, ",") {
 		if ip := net.ParseIP(address); ip != nil {
-			serving.addresses = append(serving.addresses, ip)
+			node.Addresses = append(node.Addresses, ip)
 		}
 	}
-	proxy := leaf{name: kubeProxy, authority: ClusterCA, commonName: "system:kube-proxy", usages: clientAuth}
-	policies := leaf{name: networkPolicy, authority: ClusterCA, commonName: NetworkPolicyUser, usages: clientAuth}
-	for _, l := range []leaf{serving, proxy, policies} {
+	leaves := node.certificates()
+	for _, l := range []leaf{leaves.serving, leaves.proxy, leaves.policies} {
 		if err := i.ensure(tls, own, l); err != nil {
 			return err
 		}
 	}
 	current := filepath.Join(paths.AgentPKI(), kubeletCurrent)
-	if err := i.ensureKubelet(tls, current, nodeLeaf(cfg.NodeName)); err != nil {
+	if err := i.ensureKubelet(tls, current, leaves.kubelet); err != nil {
 		return err
 	}
 	if err := writeKubeconfig(filepath.Join(string(own), "kubelet.kubeconfig"), cfg.URL(), own.cert(agentCA), current, current); err != nil {
@@ -66,14 +61,6 @@ func (i Issuer) prepareAgent(cfg *config.Server, paths config.Paths) error {
 		}
 	}
 	return nil
-}
-
-// nodeLeaf is the client certificate of a node's kubelet.
-func nodeLeaf(node string) leaf {
-	return leaf{
-		name: "kubelet-client", authority: ClusterCA, commonName: "system:node:" + node,
-		organization: []string{"system:nodes"}, usages: clientAuth,
-	}
 }
 
 // ensureKubelet is ensure for the file that the kubelet's certificate manager keeps.

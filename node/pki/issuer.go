@@ -114,8 +114,17 @@ func (i Issuer) issue(tls, f folder, l leaf) error {
 }
 
 func (i Issuer) sign(l leaf, caCert *x509.Certificate, caKey crypto.Signer) (*x509.Certificate, crypto.Signer, error) {
+	cert, key, err := pkiutil.NewCertAndKey(caCert, caKey, i.config(l))
+	if err != nil {
+		return nil, nil, fmt.Errorf("certificate %s: %w", l.name, err)
+	}
+	return cert, key, nil
+}
+
+// config is what kubeadm's functions are told of a certificate.
+func (i Issuer) config(l leaf) *pkiutil.CertConfig {
 	now := i.now()
-	cert, key, err := pkiutil.NewCertAndKey(caCert, caKey, &pkiutil.CertConfig{
+	return &pkiutil.CertConfig{
 		Config: certutil.Config{
 			CommonName:   l.commonName,
 			Organization: l.organization,
@@ -125,11 +134,7 @@ func (i Issuer) sign(l leaf, caCert *x509.Certificate, caKey crypto.Signer) (*x5
 		},
 		NotAfter:            now.Add(i.validity()),
 		EncryptionAlgorithm: kubeadmapi.EncryptionAlgorithmECDSAP256,
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("certificate %s: %w", l.name, err)
 	}
-	return cert, key, nil
 }
 
 func (l leaf) matches(cert, ca *x509.Certificate, now time.Time) bool {

@@ -3,6 +3,7 @@ package token
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 	bootstraputil "k8s.io/cluster-bootstrap/token/util"
+	bootstrapsecret "k8s.io/cluster-bootstrap/util/secrets"
 
 	"airgap/internal/site"
 )
@@ -96,6 +98,34 @@ func Create(ctx context.Context, client kubernetes.Interface, now time.Time, o O
 		return site.Token{}, fmt.Errorf("there is a bootstrap token %s already; delete it first", id)
 	}
 	return site.Token{User: id, Secret: secret}, err
+}
+
+// ErrEnded is a token that was good once.
+var ErrEnded = errors.New("the token has ended")
+
+// Authenticates says whether t is a bootstrap token of the cluster that machines may show to say who they are. The rules
+// are those of the API server's own authenticator (plugin/pkg/auth/authenticator/token/bootstrap); one whose time is up
+// is [ErrEnded] until the token cleaner has removed it.
+func Authenticates(ctx context.Context, client kubernetes.Interface, now time.Time, t site.Token) (bool, error) {
+	if !t.IsBootstrap() {
+		return false, nil
+	}
+	secret, err := client.CoreV1().Secrets(metav1.NamespaceSystem).Get(ctx, bootstraputil.BootstrapTokenSecretName(t.User), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	want := site.Token{User: string(secret.Data[bootstrapapi.BootstrapTokenIDKey]), Secret: string(secret.Data[bootstrapapi.BootstrapTokenSecretKey])}
+	if secret.Type != bootstrapapi.SecretTypeBootstrapToken || secret.DeletionTimestamp != nil || !t.Opens(want) ||
+		string(secret.Data[bootstrapapi.BootstrapTokenUsageAuthentication]) != "true" {
+		return false, nil
+	}
+	if bootstrapsecret.HasExpired(secret, now) {
+		return false, ErrEnded
+	}
+	return true, nil
 }
 
 // List returns the cluster's bootstrap tokens by their IDs.
