@@ -11,19 +11,9 @@ import (
 // deleteManifest answers the specification's sections "Deleting tags" and "Deleting Manifests": of a digest
 // every name goes. containerd collects the content that nothing refers to then.
 func (s *Site) deleteManifest(w http.ResponseWriter, r *http.Request, route Route) error {
-	own, err := s.Records(r.Context())
+	latest, err := s.latest(r.Context(), route.Name)
 	if err != nil {
 		return err
-	}
-	known := own
-	if s.options.Others != nil {
-		known = append(known, s.options.Others.Records()...)
-	}
-	latest := map[string]Record{}
-	for _, record := range known {
-		if former, ok := latest[record.Name]; record.Repository() == route.Name && (!ok || record.Later(former)) {
-			latest[record.Name] = record
-		}
 	}
 	deleted := false
 	for name, record := range latest {
@@ -42,7 +32,7 @@ func (s *Site) deleteManifest(w http.ResponseWriter, r *http.Request, route Rout
 	if !deleted {
 		return s.notDeleted(r.Context(), route)
 	}
-	s.options.Changed()
+	s.options.Others.Wake()
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusAccepted)
 	return nil
@@ -113,7 +103,7 @@ func (s *Site) collect(ctx context.Context) error {
 		}
 	}
 	if changed {
-		s.options.Changed()
+		s.options.Others.Wake()
 	}
 	return nil
 }

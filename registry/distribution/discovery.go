@@ -18,8 +18,23 @@ type tagList struct {
 	Tags []string `json:"tags"`
 }
 
-// tags answers with the tags after "last", at most "n", and links to the next page if there is one.
+// tags answers with the tags of what the node holds.
 func (h Handler) tags(w http.ResponseWriter, r *http.Request, route Route) error {
+	list, err := h.Content.repository(r.Context(), route.Repository())
+	if err != nil {
+		return err
+	}
+	var tags []string
+	for _, image := range list {
+		if tag, ok := strings.CutPrefix(image.Name, route.Repository()+":"); ok && !strings.Contains(tag, "@") {
+			tags = append(tags, tag)
+		}
+	}
+	return sendTags(w, r, tags)
+}
+
+// sendTags answers with the tags after "last", at most "n", and links to the next page if there is one.
+func sendTags(w http.ResponseWriter, r *http.Request, tags []string) error {
 	query := r.URL.Query()
 	limit := -1
 	if text := query.Get("n"); text != "" {
@@ -28,16 +43,6 @@ func (h Handler) tags(w http.ResponseWriter, r *http.Request, route Route) error
 			return newError(http.StatusBadRequest, CodeUnsupported, "n=%q is no number of tags", text)
 		}
 		limit = n
-	}
-	list, err := h.Content.repository(r.Context(), route.Repository())
-	if err != nil {
-		return err
-	}
-	tags := []string{} // never null in JSON
-	for _, image := range list {
-		if tag, ok := strings.CutPrefix(image.Name, route.Repository()+":"); ok && !strings.Contains(tag, "@") {
-			tags = append(tags, tag)
-		}
 	}
 	slices.Sort(tags)
 	if last := query.Get("last"); last != "" {
@@ -56,6 +61,9 @@ func (h Handler) tags(w http.ResponseWriter, r *http.Request, route Route) error
 			}
 			w.Header().Set("Link", "<"+r.URL.Path+"?"+next.Encode()+`>; rel="next"`)
 		}
+	}
+	if tags == nil {
+		tags = []string{} // never null in JSON
 	}
 	name := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/v2/"), "/tags/list") // as the client calls it
 	return writeJSON(w, "application/json", tagList{name, tags})

@@ -65,7 +65,7 @@ func (s *Site) putManifest(w http.ResponseWriter, r *http.Request, route Route) 
 	for _, child := range doc.children() {
 		_ = s.release(ctx, waiting(route.Name, child.Digest)) // else it ends by itself
 	}
-	s.options.Changed()
+	s.options.Others.Wake()
 	if doc.Subject != nil {
 		w.Header().Set("OCI-Subject", doc.Subject.Digest.String())
 	}
@@ -174,9 +174,6 @@ func (s *Site) requireBlob(ctx context.Context, name string, desc ocispec.Descri
 		}
 	}
 	unknown := newError(http.StatusNotFound, CodeManifestBlobUnknown, "the manifest refers to %s, which was not pushed to %s", desc.Digest, name)
-	if s.options.Others == nil {
-		return unknown
-	}
 	if err := s.options.Others.Fetch(ctx, name, desc); err != nil {
 		if isNotFound(err) {
 			return unknown

@@ -3,6 +3,7 @@ package distribution
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -93,11 +94,65 @@ func recordOf(image images.Image) (Record, bool) {
 	return Record{Name: name, Target: image.Target, Time: at, Deleted: isDeleted(image)}, true
 }
 
+// latest are the records that hold for a repository, here and at other nodes, by name. For an empty repository they are all.
+func (s *Site) latest(ctx context.Context, repository string) (map[string]Record, error) {
+	known, err := s.Records(ctx)
+	if err != nil {
+		return nil, err
+	}
+	latest := map[string]Record{}
+	for _, record := range append(known, s.options.Others.Records()...) {
+		if former, ok := latest[record.Name]; (repository == "" || record.Repository() == repository) && (!ok || record.Later(former)) {
+			latest[record.Name] = record
+		}
+	}
+	return latest, nil
+}
+
+// latestOf is the record that holds for one name, and whether this node has it. Its Name is empty if there is none.
+func (s *Site) latestOf(ctx context.Context, name string) (latest Record, here bool, err error) {
+	image, err := s.options.Images.Get(s.inNamespace(ctx), SiteHost+"/"+name)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return Record{}, false, err
+	}
+	if err == nil {
+		latest, here = recordOf(image)
+	}
+	for _, record := range s.options.Others.Records() {
+		if record.Name == name && (latest.Name == "" || record.Later(latest)) {
+			latest, here = record, false
+		}
+	}
+	return latest, here, nil
+}
+
+// tags are those of a repository, at all nodes. None is an [*Error] with status 404.
+func (s *Site) tags(ctx context.Context, repository string) ([]string, error) {
+	latest, err := s.latest(ctx, repository)
+	if err != nil {
+		return nil, err
+	}
+	tags, known := []string{}, false
+	for name, record := range latest {
+		if record.Deleted {
+			continue
+		}
+		known = true
+		if record.Tagged() {
+			tags = append(tags, strings.TrimPrefix(name, repository+":"))
+		}
+	}
+	if !known {
+		return nil, newError(http.StatusNotFound, CodeNameUnknown, "no image was pushed to %s", repository)
+	}
+	return tags, nil
+}
+
 // change is a change by a client of this node: it is later than all that this node knows of, whatever the clock says.
 func (s *Site) change(ctx context.Context, record Record) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	if s.latest.IsZero() {
+	if s.seen.IsZero() {
 		records, err := s.Records(ctx)
 		if err != nil {
 			return err
@@ -106,22 +161,20 @@ func (s *Site) change(ctx context.Context, record Record) error {
 			s.see(known.Time)
 		}
 	}
-	if s.options.Others != nil {
-		for _, known := range s.options.Others.Records() {
-			s.see(known.Time)
-		}
+	for _, known := range s.options.Others.Records() {
+		s.see(known.Time)
 	}
 	record.Time = s.options.Now().UTC().Round(0)
-	if !record.Time.After(s.latest) {
-		record.Time = s.latest.Add(1)
+	if !record.Time.After(s.seen) {
+		record.Time = s.seen.Add(1)
 	}
 	s.see(record.Time)
 	return s.write(ctx, record)
 }
 
 func (s *Site) see(t time.Time) {
-	if t.After(s.latest) {
-		s.latest = t
+	if t.After(s.seen) {
+		s.seen = t
 	}
 }
 

@@ -119,18 +119,9 @@ func withoutMount(r *http.Request) *http.Request {
 
 // catalog lists the site's repositories, wherever they are. It is not of the specification, but what clients know.
 func (g *Registry) catalog(w http.ResponseWriter, r *http.Request) error {
-	known, err := g.Site.Records(r.Context())
+	latest, err := g.Site.latest(r.Context(), "")
 	if err != nil {
 		return err
-	}
-	if g.Site.options.Others != nil {
-		known = append(known, g.Site.options.Others.Records()...)
-	}
-	latest := map[string]Record{}
-	for _, record := range known {
-		if former, ok := latest[record.Name]; !ok || record.Later(former) {
-			latest[record.Name] = record
-		}
 	}
 	repositories := []string{} // never null in JSON
 	for _, record := range latest {
@@ -142,8 +133,13 @@ func (g *Registry) catalog(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, "application/json", map[string][]string{"repositories": slices.Compact(repositories)})
 }
 
-// records tells another node what this one holds.
+// records tells another node what this one holds, or (POST) is told that the other has something new.
 func (g *Registry) records(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodPost {
+		g.Site.options.Others.Wake()
+		w.WriteHeader(http.StatusAccepted)
+		return nil
+	}
 	records, err := g.Site.Records(r.Context())
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ type Site struct {
 	content Content
 
 	changing sync.Mutex // one change of records at a time
-	latest   time.Time  // of all records seen; guarded by changing
+	seen     time.Time  // the latest of all records seen; guarded by changing
 
 	mu      sync.Mutex // guards uploads
 	uploads map[string]*upload
@@ -40,8 +40,6 @@ type SiteOptions struct {
 	Space func(need int64) error
 	// Others are the other nodes. If nil there are none.
 	Others Others
-	// Changed, if set, is called after each change that a client made.
-	Changed func()
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -55,6 +53,8 @@ type Others interface {
 	Fetch(ctx context.Context, repository string, desc ocispec.Descriptor) error
 	// Records are those that other nodes had lately.
 	Records() []Record
+	// Wake says that there is something new, here or at another node.
+	Wake()
 }
 
 // NewSite returns the site's content. [Site.Run] must run beside it.
@@ -65,8 +65,8 @@ func NewSite(o SiteOptions) *Site {
 	if o.Space == nil {
 		o.Space = func(int64) error { return nil }
 	}
-	if o.Changed == nil {
-		o.Changed = func() {}
+	if o.Others == nil {
+		o.Others = nobody{}
 	}
 	return &Site{
 		options: o, uploads: map[string]*upload{},
@@ -122,10 +122,54 @@ func (s *Site) Serve(w http.ResponseWriter, r *http.Request, route Route) error 
 	return newError(http.StatusMethodNotAllowed, CodeUnsupported, "%s is no method for %s", r.Method, r.URL.Path)
 }
 
-// read answers from this node's content, else from another node's.
+// nobody is the others where this node is the only one.
+type nobody struct{}
+
+func (nobody) Serve(_ http.ResponseWriter, _ *http.Request, route Route) error {
+	return newError(http.StatusNotFound, CodeManifestUnknown, "%s is not here", route)
+}
+
+func (nobody) Fetch(_ context.Context, repository string, desc ocispec.Descriptor) error {
+	return newError(http.StatusNotFound, CodeBlobUnknown, "%s has no blob %s", repository, desc.Digest)
+}
+
+func (nobody) Records() []Record { return nil }
+func (nobody) Wake()             {}
+
+// read answers from this node's content, else from another node's. Of a tag the latest holds, wherever it is.
 func (s *Site) read(w http.ResponseWriter, r *http.Request, route Route) error {
+	if route.Kind == Tags {
+		tags, err := s.tags(r.Context(), route.Name)
+		if err != nil {
+			return err
+		}
+		return sendTags(w, r, tags)
+	}
+	if route.Kind == Manifests && route.Digest == "" {
+		latest, here, err := s.latestOf(r.Context(), route.Name+":"+route.Reference)
+		switch {
+		case err != nil:
+			return err
+		case latest.Deleted:
+			return newError(http.StatusNotFound, CodeManifestUnknown, "%s was deleted", route)
+		case latest.Name != "" && !here:
+			if err := s.options.Others.Serve(w, r, route); !isNotFound(err) {
+				return err
+			}
+		}
+	}
+	if route.Kind == Referrers {
+		if held, err := s.has(r.Context(), route.Name, route.Digest); err != nil {
+			return err
+		} else if held {
+			return s.ServeHeld(w, r, route)
+		}
+		if err := s.options.Others.Serve(w, r, route); !isNotFound(err) {
+			return err
+		}
+	}
 	err := s.ServeHeld(w, r, route)
-	if s.options.Others == nil || !isNotFound(err) && (err != nil || route.Kind != Referrers) {
+	if !isNotFound(err) {
 		return err
 	}
 	if other := s.options.Others.Serve(w, r, route); !isNotFound(other) {
