@@ -99,31 +99,46 @@ func (h Host) DefaultRoute() (bool, error) {
 	return found, err
 }
 
-// Addresses lists the addresses by which other machines can reach this one, those on
-// interfaces that are up and neither loopback nor a bridge of pods, in the kernel's order.
-// Link-local ones are left out.
+// Addresses lists the addresses by which other machines can reach this one, those of its
+// [Interfaces], in the kernel's order. Link-local ones are left out.
 func Addresses() ([]netip.Addr, error) {
-	interfaces, err := net.Interfaces()
+	interfaces, err := Interfaces()
 	if err != nil {
 		return nil, err
 	}
 	var all []netip.Addr
 	for _, i := range interfaces {
-		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 || ofPods(i.Name) {
-			continue
-		}
-		addresses, err := i.Addrs()
+		addresses, err := AddressesOf(i)
 		if err != nil {
-			return nil, fmt.Errorf("interface %s: %w", i.Name, err)
+			return nil, err
 		}
-		for _, address := range addresses {
-			prefix, err := netip.ParsePrefix(address.String())
-			if err == nil && prefix.Addr().IsGlobalUnicast() {
-				all = append(all, prefix.Addr().Unmap())
-			}
-		}
+		all = append(all, addresses...)
 	}
 	return all, nil
+}
+
+// Interfaces lists the network interfaces that are up and neither loopback nor a bridge of pods.
+func Interfaces() ([]net.Interface, error) {
+	all, err := net.Interfaces()
+	return slices.DeleteFunc(all, func(i net.Interface) bool {
+		return i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 || ofPods(i.Name)
+	}), err
+}
+
+// AddressesOf lists the addresses of an interface, without link-local ones.
+func AddressesOf(i net.Interface) ([]netip.Addr, error) {
+	addresses, err := i.Addrs()
+	if err != nil {
+		return nil, fmt.Errorf("interface %s: %w", i.Name, err)
+	}
+	var list []netip.Addr
+	for _, address := range addresses {
+		prefix, err := netip.ParsePrefix(address.String())
+		if err == nil && prefix.Addr().IsGlobalUnicast() {
+			list = append(list, prefix.Addr().Unmap())
+		}
+	}
+	return list, nil
 }
 
 // ofPods says whether an interface is for pods or containers: its address is not the machine's.
