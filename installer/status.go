@@ -60,7 +60,10 @@ func ReadStatus(ctx context.Context, o StatusOptions) (*Status, error) {
 	running.Go(func() { disk, diskErr = readDisk(p) })
 	running.Go(func() { memory, memoryErr = readMemory(hostinfo.This(), p) })
 	running.Go(func() { parts, partsErr = readAgentComponents(ctx, p) })
-	running.Go(func() { clusterErr = answer.read(ctx, o.Kubeconfig) })
+	s.Role = roleOfMachine(p)
+	if s.Role == RoleServer {
+		running.Go(func() { clusterErr = answer.read(ctx, o.Kubeconfig) })
+	}
 	running.Wait()
 
 	if err := s.readInstall(p); err != nil {
@@ -69,13 +72,19 @@ func ReadStatus(ctx context.Context, o StatusOptions) (*Status, error) {
 	if err := s.readJournal(p); err != nil {
 		return nil, err
 	}
-	s.tellServer(p, clusterErr)
-	s.tellDatastore(p)
-	s.tellAgent(parts, partsErr)
-	if clusterErr == nil {
-		s.tellCluster(&answer)
+	if s.Role == RoleAgent {
+		s.tellJoined(p)
+		s.tellAgent(parts, partsErr)
+		s.tellJoinedCertificates(p, time.Now())
+	} else {
+		s.tellServer(p, clusterErr)
+		s.tellDatastore(p)
+		s.tellAgent(parts, partsErr)
+		if clusterErr == nil {
+			s.tellCluster(&answer)
+		}
+		s.tellCertificates(o, p)
 	}
-	s.tellCertificates(o, p)
 	s.tellDisk(disk, diskErr)
 	s.Memory = memory
 	s.cannotSee("memory", memoryErr)

@@ -94,6 +94,7 @@ func (s *Status) tellCluster(c *cluster) {
 	for _, n := range c.nodes.Items {
 		s.Nodes = append(s.Nodes, s.tellNode(n))
 	}
+	tellLacks(s.Nodes)
 	s.Node = s.thisNode()
 	for _, record := range c.addOns.Items {
 		file := AddOnStatus{File: record.Data["file"], State: record.Data["state"], Message: firstLine(record.Data["message"])}
@@ -127,7 +128,8 @@ func (s *Status) tellCluster(c *cluster) {
 func (s *Status) tellNode(n nodeObject) NodeStatus {
 	info := n.Status.NodeInfo
 	node := NodeStatus{
-		Name: n.Metadata.Name, Roles: []string{}, Addresses: []string{}, Conditions: []string{},
+		Name: n.Metadata.Name, Roles: []string{}, Addresses: []string{}, Conditions: []string{}, Lacks: []string{},
+		Airgap: n.Metadata.Annotations[config.VersionAnnotation], Bundles: parseBundles(n.Metadata.Annotations[config.BundlesAnnotation]),
 		Version: info.KubeletVersion, Runtime: info.ContainerRuntimeVersion, OS: info.OSImage, Kernel: info.KernelVersion,
 	}
 	for label := range sorted(n.Metadata.Labels) {

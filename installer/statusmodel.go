@@ -18,6 +18,12 @@ const (
 	ServiceNotInstalled = "not installed"
 )
 
+// Values of [Status.Role].
+const (
+	RoleServer = "server"
+	RoleAgent  = "agent" // what a cluster says can be asked on its servers
+)
+
 // Status is how a machine stands. Times are UTC, sizes bytes. Lists are never null.
 type Status struct {
 	APIVersion string `json:"apiVersion"` // StatusAPIVersion
@@ -25,9 +31,10 @@ type Status struct {
 	Healthy    bool   `json:"healthy"`    // there are no problems
 
 	DataDir string     `json:"dataDir"`
+	Role    string     `json:"role"`            // RoleServer or RoleAgent; empty: nothing is installed
 	Service string     `json:"service"`         // ServiceRunning…
 	Since   *time.Time `json:"since,omitempty"` // the server's start, if it runs
-	API     string     `json:"api"`             // "ready", or why not
+	API     string     `json:"api"`             // "ready", or why not; on an agent: whether a server is reached
 	LogHint string     `json:"logHint"`         // what shows the node's log
 
 	Airgap     string `json:"airgap,omitempty"`     // version of the distribution installed last
@@ -37,6 +44,7 @@ type Status struct {
 	Nodes      []NodeStatus      `json:"nodes"` // of the cluster
 	Components []ComponentStatus `json:"components"`
 	Datastore  *DatastoreStatus  `json:"datastore,omitempty"` // nil: no server runs
+	Servers    []ServerStatus    `json:"servers"`             // of the cluster, as an agent reaches them
 
 	AddOns   []AddOnStatus   `json:"addOns"`
 	Releases []ReleaseStatus `json:"releases"`
@@ -72,6 +80,24 @@ type NodeStatus struct {
 	OS         string   `json:"os"`         // "Debian GNU/Linux 12 (bookworm)"
 	Kernel     string   `json:"kernel"`     // "6.1.0-18-amd64"
 	Conditions []string `json:"conditions"` // those that should not hold: "DiskPressure", …
+
+	Airgap  string       `json:"airgap,omitempty"` // version that runs there, by the node's own word; empty: it has not said
+	Bundles []NodeBundle `json:"bundles"`          // installed there, by the same
+	Lacks   []string     `json:"lacks"`            // what the cluster's servers have of bundles and this node has not: "demo 1.5"
+}
+
+// NodeBundle is a bundle that is installed on a node.
+type NodeBundle struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Digest  string `json:"digest"` // of its manifest
+}
+
+// ServerStatus is a server of the cluster as an agent's load balancer knows it.
+type ServerStatus struct {
+	Address string    `json:"address"`           // "10.0.0.1:6443"
+	Problem string    `json:"problem,omitempty"` // why it is not used; empty: it is
+	Since   time.Time `json:"since"`             // of this state
 }
 
 // States of a component.
@@ -161,7 +187,7 @@ type ProcessStatus struct {
 func newStatus(dataDir string) *Status {
 	return &Status{
 		APIVersion: StatusAPIVersion, Kind: "Status", DataDir: dataDir, Healthy: true,
-		Nodes: []NodeStatus{}, Components: []ComponentStatus{}, AddOns: []AddOnStatus{}, Releases: []ReleaseStatus{},
+		Nodes: []NodeStatus{}, Servers: []ServerStatus{}, Components: []ComponentStatus{}, AddOns: []AddOnStatus{}, Releases: []ReleaseStatus{},
 		Services: []ServicePorts{}, Pods: PodsStatus{NotReady: []string{}}, Certificates: []CertificateStatus{},
 		Memory: []ProcessStatus{}, Bundles: []BundleStatus{}, Unseen: []string{}, Problems: []string{},
 	}

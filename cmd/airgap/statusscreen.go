@@ -30,7 +30,7 @@ type statusScreen struct {
 func (d *statusScreen) draw(s *installer.Status) string {
 	d.node(s)
 	d.components(s)
-	if s.API == "ready" {
+	if s.API == "ready" && s.Role != installer.RoleAgent {
 		d.workloads(s)
 	}
 	d.certificates(s)
@@ -62,6 +62,10 @@ func (d *statusScreen) node(s *installer.Status) {
 		if n.Name == s.Node {
 			d.row("", "%s, Linux %s", n.OS, n.Kernel)
 		}
+		d.bundles(n, s)
+	}
+	if s.Role == installer.RoleAgent {
+		d.agent(s)
 	}
 	switch {
 	case s.Service != installer.ServiceRunning:
@@ -80,6 +84,39 @@ func (d *statusScreen) node(s *installer.Status) {
 			text += ", " + megabytes(s.Datastore.SizeBytes)
 		}
 		d.row("datastore", "%s", text)
+	}
+}
+
+// bundles tells of another node what it has, and of each what it lacks.
+func (d *statusScreen) bundles(n installer.NodeStatus, s *installer.Status) {
+	if n.Airgap == "" {
+		return
+	}
+	if n.Name != s.Node {
+		parts := []string{"airgap " + n.Airgap}
+		for _, b := range n.Bundles {
+			parts = append(parts, b.Name+" "+b.Version)
+		}
+		d.row("", "%s", strings.Join(parts, ", "))
+	}
+	if len(n.Lacks) > 0 {
+		d.row("", "lacks %s", strings.Join(n.Lacks, ", "))
+	}
+}
+
+// agent tells of an agent's own half: who it is, and which servers it reaches.
+func (d *statusScreen) agent(s *installer.Status) {
+	name := s.Node
+	if name == "" {
+		name = "not joined yet"
+	}
+	d.row("node", "%s, agent", name)
+	for _, server := range s.Servers {
+		if server.Problem == "" {
+			d.row("server", "%s %s since %s", server.Address, d.good("reached"), moment(server.Since))
+		} else {
+			d.row("server", "%s %s since %s", server.Address, d.bad("not reached"), moment(server.Since))
+		}
 	}
 }
 
