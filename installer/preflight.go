@@ -217,6 +217,7 @@ func ports(s *config.Server) []port {
 	}
 	return append(all,
 		port{s.KubeletPort, netip.Addr{}, "kubelet-port", "kubelet"},
+		port{s.PeerPort, netip.Addr{}, "peer-port", "listener for peers"},
 		port{s.KubeletHealthPort, loopback, "kubelet-healthz-port", "kubelet's health"},
 		port{s.ProxyHealthPort, loopback, "kube-proxy-healthz-port", "kube-proxy's health"},
 		port{s.ProxyMetricsPort, loopback, "kube-proxy-metrics-port", "kube-proxy's metrics"},

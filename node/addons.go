@@ -91,6 +91,7 @@ func runServiceLB(ctx context.Context, cfg *config.Server, client *rest.Config, 
 		Reserved: map[servicelb.Port]string{
 			{Protocol: corev1.ProtocolTCP, Number: int32(cfg.HTTPSListenPort)}: "the API server",
 			{Protocol: corev1.ProtocolTCP, Number: int32(cfg.KubeletPort)}:     "the kubelet",
+			{Protocol: corev1.ProtocolTCP, Number: int32(cfg.PeerPort)}:        "the listener for peers",
 		},
 	}).Run(ctx)
 }

@@ -46,8 +46,9 @@ func completeFromHost(a *config.Agent) error {
 
 // nodeAddresses are those that other machines of the site most likely reach this one by, separated by
 // commas: one of each family that the cluster has, in the cluster's order, which is what its services go by. A family that the
-// machine lacks is left out as long as there is another.
-func nodeAddresses(cluster []netip.Prefix) (string, error) {
+// machine lacks is left out as long as there is another. Where the machine has several, the ones by which it reaches
+// towards, "address:port", come first.
+func nodeAddresses(cluster []netip.Prefix, towards ...string) (string, error) {
 	available, err := hostinfo.Addresses()
 	if err != nil {
 		return "", err
@@ -55,7 +56,7 @@ func nodeAddresses(cluster []netip.Prefix) (string, error) {
 	var chosen []string
 	for _, network := range cluster {
 		is4 := network.Addr().Is4()
-		address := sourceAddress(is4)
+		address := sourceAddress(is4, towards)
 		if !address.IsValid() {
 			if i := slices.IndexFunc(available, func(a netip.Addr) bool { return a.Is4() == is4 }); i >= 0 {
 				address = available[i]
@@ -71,24 +72,26 @@ func nodeAddresses(cluster []netip.Prefix) (string, error) {
 	return strings.Join(chosen, ","), nil
 }
 
-// sourceAddress is where the kernel would send from if it had to leave, or invalid: a host in an air gap
-// often has no default route.
-func sourceAddress(is4 bool) netip.Addr {
-	far := "[2001:db8::1]:9" // documentation's networks, which are nobody's
+// sourceAddress is where the kernel would send from to one of towards, or else if it had to leave, or invalid: a host in
+// an air gap often has no default route.
+func sourceAddress(is4 bool, towards []string) netip.Addr {
+	network, far := "udp6", "[2001:db8::1]:9" // documentation's networks, which are nobody's
 	if is4 {
-		far = "192.0.2.1:9"
+		network, far = "udp4", "192.0.2.1:9"
 	}
-	// Connecting a UDP socket sends nothing; it makes the kernel choose a route.
-	conn, err := net.Dial("udp", far)
-	if err != nil {
-		return netip.Addr{}
+	for _, destination := range append(slices.Clone(towards), far) {
+		// Connecting a UDP socket sends nothing; it makes the kernel choose a route.
+		conn, err := net.Dial(network, destination)
+		if err != nil {
+			continue
+		}
+		local, err := netip.ParseAddrPort(conn.LocalAddr().String())
+		conn.Close()
+		if err == nil && usable(local.Addr()) {
+			return local.Addr()
+		}
 	}
-	defer conn.Close()
-	local, err := netip.ParseAddrPort(conn.LocalAddr().String())
-	if err != nil || !usable(local.Addr()) {
-		return netip.Addr{}
-	}
-	return local.Addr()
+	return netip.Addr{}
 }
 
 func usable(a netip.Addr) bool {

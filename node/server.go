@@ -121,8 +121,8 @@ func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 	return err
 }
 
-// Agent runs the half of the node that runs pods, until ctx is done or a part of it fails.
-// Whoever calls has put its credentials in place.
+// Agent runs the half of a server's node that runs pods, until ctx is done or a part of it fails.
+// The server has put its credentials in place.
 func Agent(ctx context.Context, cfg *config.Agent, o Options) error {
 	setUpLogging(cfg.Debug)
 	if cfg.EnablePprof {
@@ -130,7 +130,7 @@ func Agent(ctx context.Context, cfg *config.Agent, o Options) error {
 			return err
 		}
 	}
-	return agent.Run(ctx, cfg, agent.Options{Executable: o.Executable, Env: o.Env, Log: o.Log})
+	return agent.Run(ctx, cfg, agent.Options{Executable: o.Executable, Env: o.Env, Log: o.Log, Version: o.Airgap})
 }
 
 // setUpLogging lets several components apply their one logging configuration, and sets its level.
@@ -173,7 +173,7 @@ func LoadAgent(file string) (*config.Agent, error) {
 	return cfg, nil
 }
 
-// Lock makes sure that one server, or one command that needs it stopped, runs on a data folder, and leaves its
+// Lock makes sure that one node, or one command that needs it stopped, runs on a data folder, and leaves its
 // process ID for those who stop it.
 func Lock(paths config.Paths) (unlock func(), err error) {
 	if err := os.MkdirAll(paths.Run(), 0o711); err != nil {
@@ -186,7 +186,7 @@ func Lock(paths config.Paths) (unlock func(), err error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("a server already runs on %s (process %s)", paths.DataDir, pidIn(paths.ServerPID()))
+			return nil, fmt.Errorf("a node already runs on %s (process %s)", paths.DataDir, pidIn(paths.ServerPID()))
 		}
 		return nil, err
 	}

@@ -130,7 +130,7 @@ func applyConfig(fset *pflag.FlagSet, file string, data []byte, given map[string
 		name, add := strings.CutSuffix(key.Value, "+")
 		flag := fset.Lookup(name)
 		if flag == nil {
-			return fmt.Errorf("%s:%d: unknown key %q; keys are the flags of `airgap server --help`", file, key.Line, key.Value)
+			return fmt.Errorf("%s:%d: unknown key %q; keys are the flags of `airgap %s --help`", file, key.Line, key.Value, verbOf(fset))
 		}
 		if given[name] && !add {
 			continue
@@ -141,6 +141,14 @@ func applyConfig(fset *pflag.FlagSet, file string, data []byte, given map[string
 		flag.Changed = true
 	}
 	return nil
+}
+
+// verbOf is the verb whose help lists the flags of a node's configuration.
+func verbOf(fset *pflag.FlagSet) string {
+	if fset.Name() == "agent" {
+		return "agent"
+	}
+	return "server"
 }
 
 func setFlag(flag *pflag.Flag, value *yaml.Node, add bool) error {

@@ -18,7 +18,7 @@ import (
 	"airgap/node/config"
 )
 
-var _, _ = register(newServerCommand), register(newAgentCommand)
+var _ = register(newServerCommand)
 
 func newServerCommand(e *env) *cobra.Command {
 	cfg := config.NewServer()
@@ -73,36 +73,6 @@ func (e *env) readServerConfig(flags *pflag.FlagSet, cfg *config.Server, file st
 	return nil
 }
 
-func newAgentCommand(*env) *cobra.Command {
-	var from string
-	cmd := &cobra.Command{
-		Use:    "agent",
-		Short:  "Run the half of a node that runs pods (what a server starts)",
-		Args:   cobra.NoArgs,
-		Hidden: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := node.LoadAgent(from)
-			if err != nil {
-				return &usageError{err}
-			}
-			beLight(timerSlack, cfg.Has(config.ProfileEdge))
-			systemdNotifier()
-			options, err := nodeOptions()
-			if err != nil {
-				return err
-			}
-			// Where Flannel's WireGuard backend keeps the node's key: it takes it from here only.
-			if err := os.Setenv("WIREGUARD_KEY_FILE", config.PathsOf(cfg.DataDir).WireGuardKey()); err != nil {
-				return err
-			}
-			return node.Agent(cmd.Context(), cfg, options)
-		},
-	}
-	cmd.Flags().StringVar(&from, "from", "", "`file` with the agent's configuration, written by the server")
-	_ = cmd.MarkFlagRequired("from")
-	return cmd
-}
-
 // nodeOptions hands this process's surroundings to the node. What is about airgap's own way
 // of being started ends here: the shims, and so every pod's monitor, inherit the rest.
 func nodeOptions() (node.Options, error) {
@@ -112,7 +82,7 @@ func nodeOptions() (node.Options, error) {
 	}
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return name == "AIRGAP_EXECUTABLE" || name == "AIRGAP_DATA_DIR" || datastoreVariables[name] != ""
+		return name == "AIRGAP_EXECUTABLE" || name == "AIRGAP_DATA_DIR" || name == "AIRGAP_URL" || datastoreVariables[name] != ""
 	})
 	return node.Options{Executable: self, Env: env, Log: os.Stderr, Airgap: stampedVersions().Airgap}, nil
 }

@@ -33,6 +33,12 @@ type Options struct {
 	Executable string   // absolute path of this executable, beside the distribution's others
 	Env        []string // environment of containerd, and so of the shims
 	Log        *os.File // containerd's standard output and error
+	Version    string   // airgap's
+
+	// What a machine of its own has, and a server's agent has not; nil then.
+	Notify func()                          // called once when containerd has been started
+	Admit  func(ctx context.Context) error // returns when the cluster lets the node in, asked when the API first answers
+	Learn  func(servers []string) error    // takes the addresses of the cluster's API servers
 }
 
 // Run runs the agent until ctx is done or a part of it fails. The credentials must lie in
@@ -68,12 +74,20 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 		return err
 	}
 	defer mirror.Close()
+	peers, err := a.startPeers(content)
+	if err != nil {
+		return err
+	}
+	defer peers.Close()
 
 	// Stopping goes the other way round: what uses containerd ends before it.
 	runtimeCtx, stopRuntime := context.WithCancel(context.Background())
 	runtime := make(chan error, 1)
 	go func() { runtime <- a.runContainerd(runtimeCtx) }()
 	defer func() { stopRuntime(); <-runtime }()
+	if o.Notify != nil {
+		o.Notify()
+	}
 
 	client, err := clientcmd.BuildConfigFromFlags("", a.kubelet)
 	if err != nil {
@@ -82,11 +96,20 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 	if err := a.waitForAPI(ctx, client, runtime); err != nil {
 		return ignoreCanceled(ctx, err)
 	}
+	if o.Admit != nil {
+		if err := o.Admit(ctx); err != nil {
+			return ignoreCanceled(ctx, err)
+		}
+	}
 	if err := a.waitForRuntime(ctx, content, runtime); err != nil {
 		return ignoreCanceled(ctx, err)
 	}
 
 	go a.keepPins(ctx, content)
+	go a.annotate(ctx, client)
+	if o.Learn != nil {
+		go a.learn(ctx)
+	}
 	failed := make(chan error, 4)
 	part := func(name string, run func(context.Context) error) {
 		err := run(ctx)
@@ -117,6 +140,13 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 	}
 }
 
+// Waits between two questions to an API server that does not answer: one that starts does so in seconds, one that is
+// switched off in days.
+const (
+	firstAPIWait = 100 * time.Millisecond
+	longAPIWait  = 2 * time.Second
+)
+
 // waitForAPI returns when the API server lets this node's identity in.
 func (a *agent) waitForAPI(ctx context.Context, client *rest.Config, runtime chan error) error {
 	transport, err := rest.HTTPClientFor(client)
@@ -124,7 +154,7 @@ func (a *agent) waitForAPI(ctx context.Context, client *rest.Config, runtime cha
 		return err
 	}
 	transport.Timeout = 5 * time.Second
-	for {
+	for wait := firstAPIWait; ; wait = min(wait*5/4, longAPIWait) {
 		response, err := transport.Get(client.Host + "/readyz")
 		if err == nil {
 			response.Body.Close()
@@ -134,7 +164,7 @@ func (a *agent) waitForAPI(ctx context.Context, client *rest.Config, runtime cha
 			err = errors.New(response.Status)
 		}
 		klog.V(2).InfoS("waiting for the API server", "url", client.Host, "err", err)
-		if err := pause(ctx, 100*time.Millisecond, runtime); err != nil {
+		if err := pause(ctx, wait, runtime); err != nil {
 			return err
 		}
 	}

@@ -69,7 +69,7 @@ func (a *agent) startMirror(client *containerd.Client) (*http.Server, error) {
 				SystemHost:             images.System().Registry,
 			}),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second,
-		ErrorLog: log.New(mirrorLog{}, "", 0),
+		ErrorLog: log.New(requestLog("image mirror"), "", 0),
 	}
 	go func() {
 		if err := server.Serve(tls.NewListener(listener, credentials)); err != http.ErrServerClosed {
@@ -81,11 +81,3 @@ func (a *agent) startMirror(client *containerd.Client) (*http.Server, error) {
 
 // maxContainerdMessageBytes is containerd's own bound of a message (defaults.DefaultMaxRecvMsgSize).
 const maxContainerdMessageBytes = 16 << 20
-
-// mirrorLog writes what the HTTP server reports, mostly strangers that were not let in, to the agent's log.
-type mirrorLog struct{}
-
-func (mirrorLog) Write(line []byte) (int, error) {
-	klog.V(2).InfoS("image mirror", "report", string(line))
-	return len(line), nil
-}

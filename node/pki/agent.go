@@ -52,11 +52,18 @@ func (i Issuer) prepareAgent(cfg *config.Server, paths config.Paths) error {
 	if err := i.ensureKubelet(tls, current, leaves.kubelet); err != nil {
 		return err
 	}
-	if err := writeKubeconfig(filepath.Join(string(own), "kubelet.kubeconfig"), cfg.URL(), own.cert(agentCA), current, current); err != nil {
+	return WriteAgentKubeconfigs(paths, cfg.URL())
+}
+
+// WriteAgentKubeconfigs writes the kubeconfigs of the kubelet, kube-proxy and network policy, which reach the API server at
+// server, "https://address:port", with the credentials in the agent's folder.
+func WriteAgentKubeconfigs(paths config.Paths, server string) error {
+	own, current := folder(paths.AgentPKI()), filepath.Join(paths.AgentPKI(), kubeletCurrent)
+	if err := writeKubeconfig(filepath.Join(string(own), "kubelet.kubeconfig"), server, own.cert(agentCA), current, current); err != nil {
 		return err
 	}
 	for _, name := range []string{kubeProxy, networkPolicy} {
-		if err := writeKubeconfig(filepath.Join(string(own), name+".kubeconfig"), cfg.URL(), own.cert(agentCA), own.cert(name), own.key(name)); err != nil {
+		if err := writeKubeconfig(filepath.Join(string(own), name+".kubeconfig"), server, own.cert(agentCA), own.cert(name), own.key(name)); err != nil {
 			return err
 		}
 	}

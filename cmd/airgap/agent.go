@@ -1,0 +1,140 @@
+//go:build !desk
+
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"airgap/internal/hostinfo"
+	"airgap/internal/site"
+	"airgap/node"
+	"airgap/node/config"
+)
+
+var _ = register(newAgentCommand)
+
+// agentFlags are those of `airgap agent`.
+type agentFlags struct {
+	config *config.Agent
+	join   config.Join
+	file   string // --config
+	from   string // a configuration that a server hands over to its own agent
+}
+
+func newAgentCommand(e *env) *cobra.Command {
+	f := &agentFlags{config: config.NewAgent()}
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run a node without a control plane (what the service runs)",
+		Long: `Run a node of a cluster whose control plane is on other machines. With --server and --token the
+machine joins that cluster first, if it has not joined one; afterwards it needs neither. What all nodes of
+a cluster have to agree on, such as --cluster-cidr, comes from there.`,
+		Example: `  airgap agent --server https://10.0.0.1:6443 --token-file /root/token
+  airgap agent`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			options, err := nodeOptions()
+			if err != nil {
+				return err
+			}
+			if f.from != "" {
+				return runServersAgent(cmd.Context(), f.from, options)
+			}
+			if err := e.readAgentConfig(cmd.Flags(), f); err != nil {
+				return &usageError{err}
+			}
+			return runAgent(cmd.Context(), f, options)
+		},
+	}
+	addAgentFlags(cmd.Flags(), f.config)
+	addJoinFlags(cmd.Flags(), &f.join)
+	cmd.Flags().StringVarP(&f.file, "config", "c", "", "YAML configuration `file` (default: "+config.DefaultConfigFile+")")
+	cmd.Flags().StringVar(&f.from, "from", "", "`file` with the agent's configuration, written by the server on this machine")
+	_ = cmd.Flags().MarkHidden("from")
+	return cmd
+}
+
+// addJoinFlags binds the flags of joining a cluster to j. Names are K3s'.
+func addJoinFlags(fs *pflag.FlagSet, j *config.Join) {
+	fs.StringVarP(&j.Server, "server", "s", j.Server, "`URL` of a server of the cluster to join, https://address:port (AIRGAP_URL)")
+	fs.StringVarP(&j.Token, "token", "t", j.Token, "`token` to join with (in AIRGAP_TOKEN or --token-file nobody sees it in the list of processes)")
+	fs.StringVar(&j.TokenFile, "token-file", j.TokenFile, "`file` with that token")
+}
+
+// readAgentConfig adds to what the command line gives what the environment and the configuration file have.
+func (e *env) readAgentConfig(flags *pflag.FlagSet, f *agentFlags) error {
+	if url, ok := e.getenv("AIRGAP_URL"); ok && url != "" && !flags.Changed("server") {
+		f.join.Server = url
+		flags.Lookup("server").Changed = true // the configuration file comes after the environment
+	}
+	tokensFromEnvironment(flags)
+	if err := applyConfigFile(flags, configFile(f.file, f.config.DataDir), f.file != ""); err != nil {
+		return err
+	}
+	return errors.Join(f.config.Complete(), f.join.ReadToken())
+}
+
+// runAgent runs the agent of a machine of its own.
+func runAgent(ctx context.Context, f *agentFlags, options node.Options) error {
+	version := stampedVersions()
+	machine := site.Machine{
+		Server: f.join.Server, PKI: config.PathsOf(f.config.DataDir).AgentPKI(),
+		NodeName: f.config.NodeName, PeerPort: f.config.PeerPort,
+		Airgap: version.Airgap, Kubernetes: version.Kubernetes, Host: hostinfo.This(),
+	}
+	addresses, err := f.config.NodeAddresses()
+	if err != nil {
+		return &usageError{err}
+	}
+	for _, address := range addresses {
+		machine.Addresses = append(machine.Addresses, address.String())
+	}
+	if f.join.Token != "" {
+		if machine.Token, err = site.ParseToken(f.join.Token); err != nil {
+			return &usageError{err}
+		}
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("the node runs containers and must run as root")
+	}
+	beLight(timerSlack, f.config.Has(config.ProfileEdge))
+	options.Notify = systemdNotifier()
+	if err := prepareAgentEnvironment(f.config.DataDir); err != nil {
+		return err
+	}
+	// A server that hangs is noticed within 25 seconds; 45 is client-go's way (apimachinery's util/net).
+	for name, seconds := range map[string]string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS": "15", "HTTP2_PING_TIMEOUT_SECONDS": "10"} {
+		if os.Getenv(name) == "" {
+			if err := os.Setenv(name, seconds); err != nil {
+				return err
+			}
+		}
+	}
+	ctx, stop := restartOnSignal(ctx)
+	defer stop()
+	return node.JoinedAgent(ctx, f.config, machine, options)
+}
+
+// runServersAgent runs the agent that a server on this machine has started.
+func runServersAgent(ctx context.Context, file string, options node.Options) error {
+	cfg, err := node.LoadAgent(file)
+	if err != nil {
+		return &usageError{err}
+	}
+	beLight(timerSlack, cfg.Has(config.ProfileEdge))
+	systemdNotifier()
+	if err := prepareAgentEnvironment(cfg.DataDir); err != nil {
+		return err
+	}
+	return node.Agent(ctx, cfg, options)
+}
+
+// prepareAgentEnvironment says where Flannel's WireGuard backend keeps the node's key: it takes it from here only.
+func prepareAgentEnvironment(dataDir string) error {
+	return os.Setenv("WIREGUARD_KEY_FILE", config.PathsOf(dataDir).WireGuardKey())
+}
