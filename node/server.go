@@ -107,7 +107,7 @@ func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 			}
 		}()
 	}
-	err = controlplane.Run(ctx, cfg, joining.Before, append(addOns(cfg, slog.Default()), joiningAddOn(joining)), func(components []string) {
+	err = controlplane.Run(ctx, cfg, joining.Before, append(addOns(cfg, slog.Default()), joiningAddOn(joining), announceAddOn(cfg, slog.Default())), func(components []string) {
 		state.runs(components, cfg)
 		if o.Notify != nil {
 			o.Notify()

@@ -57,6 +57,7 @@ func addServerFlags(fs *pflag.FlagSet, s *config.Server) {
 	fs.StringVar(&s.AdvertiseAddress, "advertise-address", s.AdvertiseAddress, "`address` the API server is known by (default: the node's)")
 	fs.IntVar(&s.HTTPSListenPort, "https-listen-port", s.HTTPSListenPort, "`port` of the API server")
 	fs.StringArrayVar(&s.TLSSANs, "tls-san", s.TLSSANs, "further `name` or address in the API server's certificate (repeatable)")
+	fs.BoolVar(&s.Announce, "announce", s.Announce, "let machines on the LAN find this server by multicast DNS: airgap discover, install --server discover")
 	fs.StringVar(&s.ClusterCIDR, "cluster-cidr", s.ClusterCIDR, "`network` of the pods, two for dual stack")
 	fs.StringVar(&s.ServiceCIDR, "service-cidr", s.ServiceCIDR, "`network` of the services, two for dual stack")
 	fs.StringVar(&s.ClusterDNS, "cluster-dns", s.ClusterDNS, "service `address` of the cluster's DNS (default: the tenth of the service network)")

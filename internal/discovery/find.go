@@ -23,7 +23,7 @@ const (
 )
 
 // Find asks on every interface which servers there are, and collects the answers until ctx is done; an enough that
-// returns true ends it sooner. The servers come sorted by URL. The error says that no interface could be asked.
+// returns true ends it sooner; it may be nil. The servers come sorted by URL. The error says that no interface could be asked.
 func Find(ctx context.Context, enough func([]Server) bool) ([]Server, error) {
 	list, err := multicastInterfaces()
 	if err != nil {

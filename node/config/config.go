@@ -80,6 +80,7 @@ type Server struct {
 	AdvertiseAddress string // empty: NodeIP
 	HTTPSListenPort  int
 	TLSSANs          []string
+	Announce         bool   // --announce: let machines of the LAN find this server
 	NodePorts        string // --service-node-port-range
 
 	Kubeconfig     string // where the admin's kubeconfig is written; empty: per DataDir, see Paths
