@@ -14,6 +14,7 @@ import (
 	"airgap/node/controlplane"
 	"airgap/node/join"
 	"airgap/node/pki"
+	"airgap/registry/peer"
 )
 
 // newJoining returns what answers machines that join, renew their certificates or leave. It is there before the API server is, for
@@ -28,9 +29,12 @@ func newJoining(cfg *config.Server, airgap string, log *slog.Logger) (*join.Hand
 	if err != nil {
 		return nil, err
 	}
-	return join.New(join.Options{
+	var handler *join.Handler
+	handler = join.New(join.Options{
 		Config: cfg, Client: api, Airgap: airgap, Kubernetes: version.Get().GitVersion, Host: hostinfo.This(), Log: log,
-	}), nil
+		Exchange: peer.NewTracker(peer.TrackerOptions{Seeders: func() []string { return handler.Peers() }}),
+	})
+	return handler, nil
 }
 
 // joiningAddOn lets machines join while the API server is ready.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
 
 	"airgap/internal/site"
 	"airgap/node/pki"
@@ -31,6 +32,7 @@ A server has two that do not end, in its folder: server/token for servers and ag
 server/agent-token for agents alone. Bootstrap tokens end, after a day unless told otherwise.
 A token is shown when it is made, and by nothing else but its file.`,
 		Example: `  airgap token create --ttl 2h --description "line 4"
+  airgap token create --print-join
   airgap token list
   AIRGAP_TOKEN="$(cat /var/lib/airgap/server/token)" airgap token rotate`,
 		Args: noVerb,
@@ -43,17 +45,21 @@ A token is shown when it is made, and by nothing else but its file.`,
 func newTokenCreateCommand(e *env) *cobra.Command {
 	var at serverAt
 	var o token.Options
+	var printJoin bool
 	cmd := &cobra.Command{
 		Use:   "create [ID.SECRET]",
 		Short: "Put a bootstrap token into the cluster and print it",
+		Long: `Put a bootstrap token into the cluster and print it, or, with --print-join, the one line to type on
+another machine. A machine whose trust store is empty needs the site's public key there too (--key site.pub).`,
 		Example: `  airgap token create --ttl 2h
+  airgap token create --print-join
   airgap token create "$(airgap token generate)"`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				o.Text = args[0]
 			}
-			return e.createToken(cmd.Context(), &at, o)
+			return e.createToken(cmd.Context(), &at, o, printJoin)
 		},
 	}
 	at.add(cmd)
@@ -61,10 +67,11 @@ func newTokenCreateCommand(e *env) *cobra.Command {
 	cmd.Flags().StringVar(&o.Description, "description", "", "what it is for")
 	cmd.Flags().StringSliceVar(&o.Groups, "groups", []string{token.DefaultGroup}, "`groups` that it authenticates as")
 	cmd.Flags().StringSliceVar(&o.Usages, "usages", token.DefaultUsages, "`ways` it can be used in: signing, authentication")
+	addPrintJoinFlag(cmd, &printJoin)
 	return cmd
 }
 
-func (e *env) createToken(ctx context.Context, at *serverAt, o token.Options) error {
+func (e *env) createToken(ctx context.Context, at *serverAt, o token.Options, printJoin bool) error {
 	bundle, err := os.ReadFile(filepath.Join(at.paths().TLS(), pki.ClusterCABundle+".crt"))
 	if err != nil {
 		return withHint(err, "run this as root on the server's machine")
@@ -81,9 +88,7 @@ func (e *env) createToken(ctx context.Context, at *serverAt, o token.Options) er
 		return err
 	}
 	made.CAHash = site.HashCA(bundle)
-	p := &printer{w: e.stdout}
-	p.line("%s", made.Text())
-	return p.err
+	return e.printToken(ctx, client, made, printJoin)
 }
 
 func newTokenDeleteCommand(e *env) *cobra.Command {
@@ -174,6 +179,7 @@ func newTokenListCommand(e *env) *cobra.Command {
 func newTokenRotateCommand(e *env) *cobra.Command {
 	var at serverAt
 	var present, replacement string
+	var printJoin bool
 	cmd := &cobra.Command{
 		Use:   "rotate",
 		Short: "Replace the server's token",
@@ -181,12 +187,19 @@ func newTokenRotateCommand(e *env) *cobra.Command {
 one, which is printed. The present token must be given, so that no other cluster's is replaced by mistake.`,
 		Example: `  AIRGAP_TOKEN="$(cat /var/lib/airgap/server/token)" airgap token rotate`,
 		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if present == "" {
 				present, _ = e.getenv("AIRGAP_TOKEN")
 			}
 			if replacement == "" {
 				replacement, _ = e.getenv("AIRGAP_NEW_TOKEN")
+			}
+			var client kubernetes.Interface // for the line to type; a rotation itself needs no running server
+			if printJoin {
+				var err error
+				if client, err = at.client(); err != nil {
+					return err
+				}
 			}
 			fresh, err := token.Rotate(at.paths(), present, replacement)
 			if errors.Is(err, site.ErrTokenFormat) {
@@ -195,12 +208,11 @@ one, which is printed. The present token must be given, so that no other cluster
 			if err != nil {
 				return err
 			}
-			p := &printer{w: e.stdout}
-			p.line("%s", fresh.Text())
-			return p.err
+			return e.printToken(cmd.Context(), client, fresh, printJoin)
 		},
 	}
 	at.add(cmd)
+	addPrintJoinFlag(cmd, &printJoin)
 	cmd.Flags().StringVarP(&present, "token", "t", "", "the present `token` (better in AIRGAP_TOKEN)")
 	cmd.Flags().StringVar(&replacement, "new-token", "", "the new `secret` (better in AIRGAP_NEW_TOKEN; default: one is made)")
 	return cmd

@@ -56,7 +56,8 @@ type JoinResponse struct {
 	Warnings []string `json:"warnings,omitempty"` // for the person who installs: a clone, for one
 }
 
-// RenewRequest is a node that wants new certificates, mostly for its old keys.
+// RenewRequest is a node that wants new certificates, mostly for its old keys. Without a key it asks for the authorities
+// alone, and whether it still is a node.
 type RenewRequest struct {
 	Addresses  []string   `json:"addresses"`
 	PublicKeys PublicKeys `json:"publicKeys"` // an empty one: none

@@ -16,7 +16,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 
 	"airgap/internal/hostinfo"
 	"airgap/internal/site"
@@ -56,6 +58,7 @@ type Handler struct {
 	known  chan struct{}
 	routes map[string]route
 	names  names
+	nodes  cache.SharedIndexInformer // of the cluster, see trimNode; runs with Run
 
 	transfer, draining time.Duration                   // transferTimeout, drainTime
 	run                atomic.Pointer[context.Context] // that of Run; nil: it does not run
@@ -86,6 +89,7 @@ func New(o Options) *Handler {
 	if !o.Config.DisableAgent {
 		h.names.own = o.Config.NodeName
 	}
+	h.nodes = informers.NewSharedInformerFactoryWithOptions(o.Client, 0, informers.WithTransform(trimNode)).Core().V1().Nodes().Informer()
 	h.routes = map[string]route{
 		site.PathJoin:  {h.byToken, maxRequestBytes, h.join},
 		site.PathRenew: {h.byCertificate, maxRequestBytes, h.renew},

@@ -77,7 +77,9 @@ func (h *Handler) renew(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.Log.Info("certificates of a node are renewed", "node", c.node, "from", c.from)
+	if r.keys != (pki.NodeKeys{}) {
+		h.Log.Info("certificates of a node are renewed", "node", c.node, "from", c.from)
+	}
 	return issued, nil
 }
 
@@ -149,18 +151,14 @@ func (h *Handler) checkAddresses(ctx context.Context, node string, addresses []n
 // cluster is what a node has to know.
 func (h *Handler) cluster() site.Cluster {
 	s := h.Config
-	c := site.Cluster{
+	return site.Cluster{
 		Servers:     []string{"https://" + net.JoinHostPort(s.AdvertiseAddress, strconv.Itoa(s.HTTPSListenPort))},
-		Peers:       []string{},
+		Peers:       h.Peers(),
 		ClusterCIDR: s.ClusterCIDR, ServiceCIDR: s.ServiceCIDR, ClusterDNS: s.ClusterDNS, ClusterDomain: s.ClusterDomain,
 		FlannelBackend: s.FlannelBackend, FlannelIPv6Masq: s.FlannelIPv6Masq, FlannelExternalIP: s.FlannelExternalIP,
 		DisableNetworkPolicy: s.DisableNetworkPolicy,
 		Airgap:               h.Airgap, Kubernetes: h.Kubernetes,
 	}
-	if addresses, err := s.NodeAddresses(); err == nil && len(addresses) > 0 && !s.DisableAgent {
-		c.Peers = append(c.Peers, net.JoinHostPort(addresses[0].String(), strconv.Itoa(s.PeerPort)))
-	}
-	return c
 }
 
 // tell makes an event of a warning, where whoever looks at the node sees it. The join does not fail with it.

@@ -1,9 +1,11 @@
 package join
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"airgap/internal/site"
+	"airgap/node/config"
 )
 
 func (s *server) isFree(name string) bool {
@@ -84,6 +87,34 @@ func TestReconcile(t *testing.T) {
 	check(map[string]bool{"joining": false, "registered": false, "gone": false, "late": false, "first": false})
 	s.clock.advance(2 * time.Minute)
 	check(map[string]bool{"joining": true, "registered": false, "gone": true, "late": false, "first": false})
+}
+
+// Bundles are to be had from the server, and from nodes that are ready and say they hold the same.
+func TestPeers(t *testing.T) {
+	s := newServer(t, nil)
+	annotate := func(name, bundles string, ready corev1.ConditionStatus) {
+		t.Helper()
+		node, err := s.api.CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		node.Annotations = map[string]string{config.PeerPortAnnotation: "7000", config.BundlesAnnotation: bundles}
+		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}
+		if _, err := s.api.CoreV1().Nodes().Update(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, name := range []string{"same", "ill", "older"} {
+		s.register(name, fmt.Sprintf("10.0.0.%d", 2+i))
+	}
+	annotate("first", "site=1.4.0@sha256:aa", corev1.ConditionTrue)
+	annotate("same", "site=1.4.0@sha256:aa", corev1.ConditionTrue)
+	annotate("ill", "site=1.4.0@sha256:aa", corev1.ConditionUnknown)
+	annotate("older", "site=1.3.0@sha256:bb", corev1.ConditionTrue)
+	s.eventually("the peers", func() bool { return slices.Equal(s.handler.Peers(), []string{"10.0.0.1:6446", "10.0.0.2:7000"}) })
+	if got := s.join(s.machine("n9", "10.0.0.9")).Cluster.Peers; len(got) != 2 {
+		t.Errorf("a joiner is told of %q", got)
+	}
 }
 
 // The name of the server's own node is taken before anybody can join, and stays taken when its Node is deleted.

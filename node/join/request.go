@@ -81,7 +81,7 @@ func parseJoin(body []byte) (*joining, error) {
 // renewing is a renewal that makes sense.
 type renewing struct {
 	addresses []netip.Addr // at least one if a serving certificate is wanted
-	keys      pki.NodeKeys // at least one
+	keys      pki.NodeKeys // none: the node asks for the authorities, and whether it still is one
 }
 
 func parseRenew(body []byte) (r renewing, err error) {
@@ -91,9 +91,6 @@ func parseRenew(body []byte) (r renewing, err error) {
 	}
 	if r.keys, err = parseKeys(request.PublicKeys); err != nil {
 		return r, err
-	}
-	if r.keys == (pki.NodeKeys{}) {
-		return r, invalid("no public key: there is nothing to renew")
 	}
 	if r.keys.Serving != nil || len(request.Addresses) > 0 {
 		r.addresses, err = parseAddresses(request.Addresses)

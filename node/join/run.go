@@ -9,8 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 
 	"airgap/internal/atomicfile"
@@ -28,10 +26,8 @@ const (
 
 // Run lets machines join until ctx is done, and frees the names of nodes that are deleted. The API server must be ready.
 func (h *Handler) Run(ctx context.Context) error {
-	factory := informers.NewSharedInformerFactoryWithOptions(h.Client, 0, informers.WithTransform(nameOnly))
-	nodes := factory.Core().V1().Nodes().Informer()
 	deleted := make(chan *corev1.Node, 64)
-	if _, err := nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
+	if _, err := h.nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
 		if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 			object = gone.Obj
 		}
@@ -44,9 +40,10 @@ func (h *Handler) Run(ctx context.Context) error {
 	}}); err != nil {
 		return err
 	}
-	factory.Start(ctx.Done())
-	defer factory.Shutdown()
-	if !cache.WaitForCacheSync(ctx.Done(), nodes.HasSynced) {
+	ended := make(chan struct{})
+	go func() { defer close(ended); h.nodes.Run(ctx.Done()) }()
+	defer func() { <-ended }()
+	if !cache.WaitForCacheSync(ctx.Done(), h.nodes.HasSynced) {
 		return nil
 	}
 	for {
@@ -81,16 +78,6 @@ func (h *Handler) Run(ctx context.Context) error {
 			h.Log.Error("names of nodes", "error", err)
 		}
 	}
-}
-
-// nameOnly keeps of a Node what is needed here.
-func nameOnly(object any) (any, error) {
-	if node, ok := object.(*corev1.Node); ok {
-		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{
-			Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion, CreationTimestamp: node.CreationTimestamp,
-		}}, nil
-	}
-	return object, nil
 }
 
 // keepOwn makes the name of the node on this machine its own. The server holds the cluster's authorities: where it has lost
