@@ -9,7 +9,7 @@ import (
 
 const (
 	// uploadsPerSource is how many blobs a machine gives at once.
-	uploadsPerSource = 4
+	uploadsPerSource = 2
 	// untriedUploads is the same for a joiner from which nobody has taken anything yet: it may be hostile, or behind a
 	// wall.
 	untriedUploads = 1

@@ -20,6 +20,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ type testSite struct {
 	egress     *atomic.Int64
 	content    folder
 	blobs      []site.Blob
+	uplink     float64 // bytes a second that each machine can send; 0: any
 	bytes      int64
 	authority  *x509.Certificate
 	key        *ecdsa.PrivateKey
@@ -43,8 +45,11 @@ type testSite struct {
 }
 
 // newTestSite makes one whose bundle has blobs of the given sizes.
-func newTestSite(t testing.TB, sizes []int64) *testSite {
-	s := &testSite{t: t, content: folder(t.TempDir())}
+func newTestSite(t testing.TB, sizes []int64) *testSite { return newSlowSite(t, sizes, 0) }
+
+// newSlowSite makes one whose machines can send so many bytes a second each; 0: any.
+func newSlowSite(t testing.TB, sizes []int64, uplink float64) *testSite {
+	s := &testSite{t: t, content: folder(t.TempDir()), uplink: uplink}
 	s.makeAuthority()
 	random := mathrand.NewChaCha8([32]byte{1})
 	for _, size := range sizes {
@@ -127,31 +132,55 @@ func (s *testSite) start(handler http.Handler) (address string, egress *atomic.I
 	egress = &atomic.Int64{}
 	server := NewServer(handler, ServerTLS(func() ([]byte, error) { return s.pem, nil },
 		func() (*tls.Certificate, error) { return certificate, nil }), log.New(io.Discard, "", 0))
-	go server.ServeTLS(countingListener{listener, egress}, "", "")
+	go server.ServeTLS(countingListener{listener, &uplink{written: egress, rate: s.uplink}}, "", "")
 	s.t.Cleanup(func() { server.Close() })
 	return listener.Addr().String(), egress, func() { server.Close() }
 }
 
-// countingListener counts what its connections write.
+// countingListener counts what its connections write, and lets no more through than its machine can send.
 type countingListener struct {
 	net.Listener
+	link *uplink
+}
+
+// uplink is what one machine sends.
+type uplink struct {
 	written *atomic.Int64
+	rate    float64 // bytes a second; 0: any
+	mu      sync.Mutex
+	free    time.Time // when what was sent is through
 }
 
 func (l countingListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	return countingConn{conn, l.written}, err
+	return countingConn{conn, l.link}, err
 }
 
 type countingConn struct {
 	net.Conn
-	written *atomic.Int64
+	link *uplink
 }
 
 func (c countingConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	c.written.Add(int64(n))
+	c.link.send(n)
 	return n, err
+}
+
+func (l *uplink) send(n int) {
+	l.written.Add(int64(n))
+	if l.rate == 0 {
+		return
+	}
+	l.mu.Lock()
+	now := time.Now()
+	if l.free.Before(now) {
+		l.free = now
+	}
+	l.free = l.free.Add(time.Duration(float64(n) / l.rate * float64(time.Second)))
+	wait := l.free.Sub(now)
+	l.mu.Unlock()
+	time.Sleep(wait)
 }
 
 // exchange talks to the site's tracker without the server's authentication.

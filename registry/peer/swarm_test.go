@@ -141,8 +141,26 @@ func BenchmarkSwarm(b *testing.B) {
 	for b.Loop() {
 		s := newTestSite(b, realistic(500e6))
 		outcome := runSwarm(b, s, 50, 5, 2, stallTimeout)
-		b.Logf("50 joiners of %d bytes in %d blobs, 5 die, 2 peers are hostile (%d bodies): %.1f s, the seeder gave %.2f copies",
-			s.bytes, len(s.blobs), outcome.refuted, outcome.took.Seconds(), outcome.egress)
-		b.ReportMetric(outcome.egress, "copies")
+		b.Logf("swarm: 50 joiners, %.0f MB each, %d blobs, 5 die, %d hostile bodies: %.1f s, %.3f copies",
+			float64(s.bytes)/1e6, len(s.blobs), outcome.refuted, outcome.took.Seconds(), outcome.egress)
+	}
+}
+
+// BenchmarkSlowLinks is 50 joiners on links that need two seconds to send the bundle once: what whole blobs cost in time, against the two seconds
+// of an ideal division into pieces and the hundred of a seeder alone.
+func BenchmarkSlowLinks(b *testing.B) {
+	const total, seconds = 16e6, 2
+	for _, bundle := range []struct {
+		name  string
+		sizes []int64
+	}{{"layers of a usual bundle", realistic(total)}, {"one layer of 80 %", append(realistic(total/5), total*4/5)}} {
+		b.Run(bundle.name, func(b *testing.B) {
+			for b.Loop() {
+				s := newSlowSite(b, bundle.sizes, total/seconds)
+				outcome := runSwarm(b, s, 50, 0, 0, stallTimeout)
+				b.Logf("slow links, %s: %.1f times as long as the seeder sends it once, %.3f copies", bundle.name,
+					outcome.took.Seconds()/(float64(s.bytes)/s.uplink), outcome.egress)
+			}
+		})
 	}
 }

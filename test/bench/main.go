@@ -41,6 +41,7 @@ var topics = []topic{
 	{"size", "Size of the executable", benchSize},
 	{"throughput", "Build and verify", benchThroughput},
 	{"import", "Import of images", benchImport},
+	{"registry", "The registry, and many machines at once", benchRegistry},
 	{"install", "Install", benchInstall},
 	{"idle", "A node at rest", benchIdle},
 	{"restart", "Restart of the service", benchRestart},
