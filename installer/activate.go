@@ -49,8 +49,8 @@ func (r *run) stageDistribution(context.Context) (string, error) {
 	return fmt.Sprintf("airgap %s, Kubernetes %s, %d MB", d.Version, d.Kubernetes, unpacked/1e6), nil
 }
 
-// configHeader stands at the top of a configuration file that the installer wrote.
-const configHeader = "# Configuration of the airgap node. Keys are the flags of `airgap server`.\n"
+// configHeader stands at the top of a configuration file that the installer wrote, with the verb that reads it.
+const configHeader = "# Configuration of the airgap node. Keys are the flags of `airgap %s`.\n"
 
 // configure writes the node's configuration file: what it had, with what this install was told on top.
 func (r *run) configure(context.Context) (string, error) {
@@ -85,7 +85,7 @@ func (r *run) configure(context.Context) (string, error) {
 	if data != nil && !changes {
 		return path + ", unchanged", nil
 	}
-	text := []byte(configHeader)
+	text := fmt.Appendf(nil, configHeader, r.verb())
 	if len(values) > 0 {
 		body, err := yaml.Marshal(values)
 		if err != nil {
@@ -176,6 +176,12 @@ func (r *run) switchCurrent(ctx context.Context) (string, error) {
 
 // startService starts the node, anew if something it reads at its start has changed.
 func (r *run) startService(ctx context.Context) (string, error) {
+	if r.moreFollow() {
+		return "with the next bundle", nil
+	}
+	if r.remote != nil {
+		r.member.peers.endServing(ctx)
+	}
 	if r.changed {
 		if err := r.service.stop(ctx); err != nil {
 			return "", fmt.Errorf("stop the node: %w", err)

@@ -34,6 +34,10 @@ func (r *run) placeContent(context.Context) (string, error) {
 		}
 	}
 	folder := filepath.Join(r.paths.Manifests(), m.Name)
+	if r.agent { // the servers apply what is for the cluster
+		r.report.Files = len(m.Files)
+		return fmt.Sprintf("%d files", len(m.Files)), r.placeImageList()
+	}
 	var names []string
 	for _, c := range m.Charts {
 		data, err := r.helmChart(c)

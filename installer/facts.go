@@ -41,6 +41,8 @@ type Facts struct {
 	SELinux      bool // enforcing
 	Running      bool // this data folder's own node runs
 
+	Server *ServerFacts // nil unless the machine is to join for the first time
+
 	HasBlob func(hex string) bool // containerd's store has this blob already
 }
 
@@ -90,6 +92,9 @@ func gatherFacts(o *Options, p config.Paths) (Facts, error) {
 	if f.Kubelets, err = kubelets(o.host); err != nil {
 		return f, err
 	}
+	if o.Join != nil && !isAgent(p) {
+		f.Server = lookAtServer(o.Join)
+	}
 	if f.Root {
 		f.OtherNode, err = otherClaimant(p.DataDir)
 	}
@@ -137,6 +142,9 @@ func foreignEntries(dataDir string) []string {
 	}
 	return foreign
 }
+
+// containerdEntry is containerd's folder, below that of the agent.
+const containerdEntry = "agent/containerd"
 
 // dataEntries is everything that a node and its installer keep in the data folder.
 var dataEntries = []string{

@@ -19,6 +19,8 @@ const (
 	envSite   = "AIRGAP_TEST_SITE"   // the site's folder
 	envBundle = "AIRGAP_TEST_BUNDLE" // the bundle's file name
 	envPoint  = "AIRGAP_TEST_POINT"  // the point, by number, at which the process kills itself
+	envServer = "AIRGAP_TEST_SERVER" // the server to join; empty: none
+	envToken  = "AIRGAP_TEST_TOKEN"
 )
 
 func TestMain(m *testing.M) {
@@ -31,6 +33,11 @@ func TestMain(m *testing.M) {
 // installAndDie installs, and is killed at the point the environment names.
 func installAndDie(dir string) {
 	o := siteOptions(dir, os.Getenv(envBundle))
+	install := func(ctx context.Context, o Options) error { _, err := Run(ctx, o); return err }
+	if server := os.Getenv(envServer); server != "" {
+		joinOptions(&o, server, os.Getenv(envToken))
+		install = func(ctx context.Context, o Options) error { _, err := Join(ctx, o); return err }
+	}
 	data, err := os.ReadFile(dir + "/site.pub")
 	if err != nil {
 		panic(err)
@@ -52,7 +59,7 @@ func installAndDie(dir string) {
 		}
 		return nil
 	}
-	_, err = Run(context.Background(), o)
+	err = install(context.Background(), o)
 	fmt.Fprintln(os.Stderr, "was not killed:", err)
 	os.Exit(1)
 }
@@ -61,7 +68,12 @@ func installAndDie(dir string) {
 // many entries of a bundle are taken alike.
 func points(t *testing.T, s *testSite, file string) (names []string, numbers []int) {
 	t.Helper()
-	o := s.options(file)
+	return pointsOf(t, s.options(file), func(o Options) error { _, err := Run(context.Background(), o); return err })
+}
+
+// pointsOf is points of any install.
+func pointsOf(t *testing.T, o Options, install func(Options) error) (names []string, numbers []int) {
+	t.Helper()
 	seen := map[string]bool{}
 	number := 0
 	o.fault = func(point string) error {
@@ -72,7 +84,7 @@ func points(t *testing.T, s *testSite, file string) (names []string, numbers []i
 		number++
 		return nil
 	}
-	if _, err := Run(context.Background(), o); err != nil {
+	if err := install(o); err != nil {
 		t.Fatal(err)
 	}
 	return names, numbers
@@ -93,7 +105,7 @@ func TestKilledAnywhere(t *testing.T) {
 	s.build(t, "a.airgap", s.content(t, "1.0.0"), s.key)
 	names, numbers := points(t, s, "a.airgap")
 	want := s.fingerprint(t)
-	if len(names) < 2*len(steps) {
+	if len(names) < 2*serverSteps {
 		t.Fatalf("only %d points: %v", len(names), names)
 	}
 	switched := false
@@ -126,10 +138,10 @@ func TestKilledAnywhere(t *testing.T) {
 }
 
 // kill runs an install in a process that kills itself after a number of points.
-func kill(t *testing.T, s *testSite, file string, point int) {
+func kill(t *testing.T, s *testSite, file string, point int, more ...string) {
 	t.Helper()
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), envSite+"="+s.dir, envBundle+"="+file, envPoint+"="+strconv.Itoa(point))
+	child.Env = append(append(os.Environ(), more...), envSite+"="+s.dir, envBundle+"="+file, envPoint+"="+strconv.Itoa(point))
 	out, err := child.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {

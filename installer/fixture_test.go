@@ -36,6 +36,9 @@ type testSite struct {
 	key, other *signing.PrivateKey
 }
 
+// serverSteps is how many steps an install has that joins nothing.
+var serverSteps = len(steps) - 1
+
 // newSite makes a site. Paths below it are short enough for a data folder.
 func newSite(t testing.TB) *testSite {
 	t.Helper()
@@ -291,7 +294,7 @@ func (s *testSite) fingerprint(t testing.TB) string {
 			}
 			name, _ := filepath.Rel(s.dir, path)
 			switch name {
-			case "data/agent/containerd", "data/install/reports", "data/install/replaced":
+			case "data/agent/pki", "data/agent/containerd", "data/install/reports", "data/install/replaced":
 				return fs.SkipDir
 			case "data/install/journal", "data/install/lock", "data/data/.lock", "data/install/files.json":
 				return nil

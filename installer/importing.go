@@ -33,6 +33,11 @@ func (r *run) importBundle(ctx context.Context) (string, error) {
 	if err := r.openImport(ctx); err != nil {
 		return "", err
 	}
+	if r.remote != nil {
+		if err := r.member.peers.serve(r.importing); err != nil {
+			return "", err
+		}
+	}
 	transfer := r.console.bytes(r.bundleBytes())
 	wanted := r.stagedDigests()
 	for {
@@ -48,6 +53,11 @@ func (r *run) importBundle(ctx context.Context) (string, error) {
 		if err := r.take(ctx, entry, content, staged); err != nil {
 			return "", fmt.Errorf("%s: %w", entry.Path, err)
 		}
+		if r.remote != nil {
+			if err := r.remote.took(entry); err != nil {
+				return "", err
+			}
+		}
 		if err := r.fault("import took " + string(entry.Role)); err != nil {
 			return "", err
 		}
@@ -58,7 +68,12 @@ func (r *run) importBundle(ctx context.Context) (string, error) {
 	transfer.Stop()
 	r.report.Images = len(r.manifest.Images)
 	r.report.BundleBytes = r.bundleBytes()
-	return fmt.Sprintf("%d images, %s", len(r.manifest.Images), progress.Bytes(r.bundleBytes())), nil
+	detail := fmt.Sprintf("%d images, %s", len(r.manifest.Images), progress.Bytes(r.bundleBytes()))
+	if r.remote != nil {
+		r.report.FromPeers = r.remote.fetched
+		detail += fmt.Sprintf(", %s of it from other nodes", progress.Bytes(r.remote.fetched))
+	}
+	return detail, nil
 }
 
 // openImport opens containerd's store and begins the import, or continues it.

@@ -23,11 +23,11 @@ func TestInstall(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
-	if !report.NotStarted || report.Images != 2 || report.Airgap != "1.0.0" || len(report.Steps) != len(steps) {
+	if !report.NotStarted || report.Images != 2 || report.Airgap != "1.0.0" || len(report.Steps) != serverSteps {
 		t.Errorf("report = %+v", report)
 	}
-	if got := strings.Count(out.String(), "\n"); got != len(steps) {
-		t.Errorf("%d lines for %d steps:\n%s", got, len(steps), &out)
+	if got := strings.Count(out.String(), "\n"); got != serverSteps {
+		t.Errorf("%d lines for %d steps:\n%s", got, serverSteps, &out)
 	}
 	got := s.fingerprint(t)
 	for _, want := range []string{
@@ -232,7 +232,7 @@ func TestPlanChangesNothing(t *testing.T) {
 	s.build(t, "a.airgap", s.content(t, "1.0.0"), s.key)
 	before := s.fingerprint(t)
 	list, err := Plan(context.Background(), s.options("a.airgap"))
-	if err != nil || len(list) != len(steps) {
+	if err != nil || len(list) != serverSteps {
 		t.Fatalf("%d steps, %v", len(list), err)
 	}
 	for _, step := range list {

@@ -10,9 +10,12 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"airgap/internal/site"
 )
 
 // maxAnswerBytes bounds an answer of the API server.
@@ -66,15 +69,26 @@ func openKube(path string) (*kube, error) {
 	if !roots.AppendCertsFromPEM(cluster.CA) {
 		return nil, fmt.Errorf("%s: no certificate authority in it", path)
 	}
-	return &kube{
-		server: cluster.Server,
-		client: &http.Client{
-			Timeout: 10 * time.Second,
-			Transport: &http.Transport{ // no proxy: the server is this machine
-				TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
-			},
-		},
-	}, nil
+	return newKube(cluster.Server, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}), nil
+}
+
+// openAgentKube asks by way of the agent's load balancer, on a loopback port, as the kubelet with these credentials does.
+func openAgentKube(port int, pki string) (*kube, error) {
+	authorities, err := os.ReadFile(filepath.Join(pki, site.FileAuthorities))
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(pki, site.FileKubelet)
+	config, err := site.TLSConfig(authorities, site.CertificateFiles(file, file))
+	if err != nil {
+		return nil, err
+	}
+	return newKube(fmt.Sprintf("https://127.0.0.1:%d", port), config), nil
+}
+
+func newKube(server string, config *tls.Config) *kube {
+	// No proxy: the server is this machine.
+	return &kube{server: server, client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: config}}}
 }
 
 // close ends idle connections.

@@ -36,7 +36,8 @@ const DefaultTimeout = 10 * time.Minute
 
 // Options is what an install is told.
 type Options struct {
-	Bundle string // path of the bundle: a file or a folder
+	Bundle string       // path of the bundle: a file or a folder; empty with Join: those of the cluster
+	Join   *JoinOptions // nil: the machine becomes a cluster's first, or gets a bundle more
 
 	Keys           []signing.PublicKey // accepted by a first install, which makes them the machine's trust
 	AllowUnsigned  bool                // accept a bundle without any signature
@@ -60,7 +61,9 @@ type Options struct {
 	targets  []string                                    // folders that a bundle's files may go to; nil: allowedTargets
 	fault    func(point string) error                    // tests: called at every point at which a kill matters
 	facts    func(*Options, config.Paths) (Facts, error) // tests: another machine than this
+	agent    bool                                        // the machine is, or becomes, a node of a cluster that others serve
 	setClock func(time.Time) error                       // tests: not this machine's clock
+	stall    time.Duration                               // tests: how long other nodes may give nothing; 0: as long as [peer.FetcherOptions] says
 }
 
 // complete fills in what was left empty and checks the rest.
@@ -70,6 +73,13 @@ func (o *Options) complete() error {
 	}
 	if err := o.Server.Complete(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	paths := config.PathsOf(o.Server.DataDir)
+	switch o.agent = o.Join != nil || isAgent(paths); {
+	case o.Join != nil && exists(paths.Server()):
+		return fmt.Errorf("%w: %s is the folder of a server: it has a cluster of its own, and cannot join one; airgap uninstall removes it, or choose another --data-dir", ErrUsage, paths.DataDir)
+	case o.Join == nil && o.Server.DisableAgent && o.agent:
+		return fmt.Errorf("%w: a machine that has joined a cluster is an agent and nothing else", ErrUsage)
 	}
 	if o.host.FS == nil {
 		o.host = hostinfo.This()

@@ -136,7 +136,7 @@ func TestTargetRoot(t *testing.T) {
 }
 
 func TestUnitFile(t *testing.T) {
-	text, err := unitFile(config.PathsOf("/srv/airgap"))
+	text, err := unitFile(config.PathsOf("/srv/airgap"), "server")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestUnitFile(t *testing.T) {
 			t.Errorf("no %q in:\n%s", want, text)
 		}
 	}
-	if _, err := unitFile(config.PathsOf("/srv/a b")); !errors.Is(err, ErrUsage) {
+	if _, err := unitFile(config.PathsOf("/srv/a b"), "agent"); !errors.Is(err, ErrUsage) {
 		t.Errorf("a path with a space: %v", err)
 	}
 }

@@ -19,11 +19,15 @@ type step struct {
 	name  string
 	about func(*run) string
 	do    func(*run, context.Context) (detail string, err error)
-	once  bool // not repeated by a run that continues after the switch
+	once  bool            // not repeated by a run that continues after the switch
+	when  func(*run) bool // whether the run has this step; nil: always
 }
 
 // steps is the install, in order. The package comment says what each is for.
 var steps = []step{
+	{name: "join", do: (*run).join, when: func(r *run) bool { return r.Join != nil }, about: func(r *run) string {
+		return "the cluster of " + r.Join.Server
+	}},
 	{name: "verify", do: (*run).verify, about: func(r *run) string {
 		return fmt.Sprintf("the signature of %s", r.Bundle)
 	}},
@@ -58,7 +62,7 @@ var steps = []step{
 	{name: "node", do: (*run).awaitNode, about: func(r *run) string {
 		return fmt.Sprintf("wait until the node is Ready, at most %s", r.Timeout)
 	}},
-	{name: "releases", do: (*run).awaitReleases, about: func(r *run) string {
+	{name: "releases", do: (*run).awaitReleases, when: func(r *run) bool { return !r.agent }, about: func(r *run) string {
 		if len(r.manifest.Charts) == 0 {
 			return "none to wait for"
 		}
@@ -78,6 +82,9 @@ var steps = []step{
 
 // Plan verifies the bundle and lists the steps that [Run] would take. It changes nothing.
 func Plan(ctx context.Context, opts Options) ([]Step, error) {
+	if opts.Join != nil {
+		return nil, fmt.Errorf("%w: what a join would do is known only by joining", ErrUsage)
+	}
 	r, err := newRun(opts)
 	if err != nil {
 		return nil, err
@@ -86,8 +93,8 @@ func Plan(ctx context.Context, opts Options) ([]Step, error) {
 	if _, err := r.verify(ctx); err != nil {
 		return nil, err
 	}
-	list := make([]Step, len(steps))
-	for i, s := range steps {
+	list := make([]Step, len(r.steps))
+	for i, s := range r.steps {
 		list[i] = Step{Name: s.name, About: s.about(r)}
 	}
 	return list, nil
@@ -113,22 +120,31 @@ func Check(ctx context.Context, opts Options) ([]Finding, error) {
 }
 
 // Run installs the bundle, or continues an install of it that was interrupted, and returns
-// the report that it has written.
+// the report that it has written. See [Join] for a machine that becomes a node of a cluster of others.
 func Run(ctx context.Context, opts Options) (*Report, error) {
+	opts.Join = nil
 	r, err := newRun(opts)
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
-	for i, s := range steps {
+	if err := r.runSteps(ctx); err != nil {
+		return nil, err
+	}
+	return r.report, nil
+}
+
+// runSteps runs the steps of one bundle.
+func (r *run) runSteps(ctx context.Context) error {
+	for i, s := range r.steps {
 		if s.name == "import" {
 			if err := r.begin(ctx); err != nil {
-				return nil, r.failed(ctx, "begin", err)
+				return r.failed(ctx, "begin", err)
 			}
 		}
 		if err := r.step(ctx, i, s); err != nil {
-			return nil, r.failed(ctx, s.name, err)
+			return r.failed(ctx, s.name, err)
 		}
 	}
-	return r.report, nil
+	return nil
 }

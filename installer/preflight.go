@@ -55,6 +55,7 @@ func preflight(f Facts, o *Options, m *bundle.Manifest) []Finding {
 	c.machine()
 	c.kernel()
 	c.network()
+	c.server()
 	c.dataDir()
 	if m != nil {
 		c.bundle(m)
@@ -172,7 +173,7 @@ func (c *checker) flannel() {
 func (c *checker) network() {
 	f, s := c.facts, c.options.Server
 	if !f.Running {
-		for _, port := range ports(s) {
+		for _, port := range c.options.ports() {
 			for _, l := range f.Listeners {
 				if l.Takes(port.address, port.number) {
 					c.problem("ports", "stop what listens there, or choose another with --"+port.flag,
@@ -208,14 +209,19 @@ type port struct {
 	use     string
 }
 
-func ports(s *config.Server) []port {
+func (o *Options) ports() []port {
+	s := o.Server
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	bind, _ := netip.ParseAddr(s.BindAddress)
 	all := []port{{s.HTTPSListenPort, bind, "https-listen-port", "API server"}}
+	if o.agent {
+		all = []port{{s.LBServerPort, loopback, "lb-server-port", "API server, whichever answers"}}
+	}
 	if s.DisableAgent {
 		return all
 	}
 	return append(all,
+		port{s.PeerPort, netip.Addr{}, "peer-port", "what other nodes get"},
 		port{s.KubeletPort, netip.Addr{}, "kubelet-port", "kubelet"},
 		port{s.PeerPort, netip.Addr{}, "peer-port", "listener for peers"},
 		port{s.KubeletHealthPort, loopback, "kubelet-healthz-port", "kubelet's health"},

@@ -24,7 +24,7 @@ func (r *run) rollBack(ctx context.Context) error {
 	if t.staged != "" {
 		errs = append(errs, os.RemoveAll(filepath.Join(r.paths.Versions(), t.staged)))
 	}
-	if !slices.Contains(t.Absent, "agent") {
+	if !slices.Contains(t.Absent, containerdEntry) && !slices.Contains(t.Absent, "agent") {
 		errs = append(errs, r.abortImport(ctx, t.Digest))
 	} else {
 		errs = append(errs, r.closeImport())

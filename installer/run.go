@@ -14,8 +14,10 @@ import (
 
 	"airgap/bundle"
 	"airgap/internal/journal"
+	"airgap/internal/site"
 	"airgap/node/config"
 	"airgap/registry"
+	"airgap/registry/peer"
 	"airgap/signing"
 )
 
@@ -25,9 +27,12 @@ type run struct {
 	paths   config.Paths
 	console *console
 	service service
+	steps   []step
+	member  *membership // of the cluster that the machine joins; nil: it is the first, or has joined before
 
 	trust    *signing.TrustStore
 	reader   *bundle.Reader
+	remote   *remote // where reader reads from, if that is the cluster
 	manifest *bundle.Manifest
 	digest   string // of the bundle manifest: "sha256:…"
 	facts    Facts
@@ -76,8 +81,20 @@ func newRun(opts Options) (*run, error) {
 		return nil, err
 	}
 	r.paths = config.PathsOf(r.Server.DataDir)
+	for _, s := range steps {
+		if s.when == nil || s.when(r) {
+			r.steps = append(r.steps, s)
+		}
+	}
 	r.service = newService(&r.Options, r.paths)
-	r.console = newConsole(r.Out, r.Terminal, len(steps))
+	if r.agent && r.Join == nil {
+		cluster, err := site.LoadCluster(r.paths.AgentPKI())
+		if err != nil {
+			return nil, err
+		}
+		r.adopt(cluster)
+	}
+	r.console = newConsole(r.Out, r.Terminal, len(r.steps))
 	r.report = &Report{Started: time.Now().UTC()}
 	return r, nil
 }
@@ -207,14 +224,18 @@ func (r *run) takeLock() error {
 	return nil
 }
 
+// stagingName is the folder, beside the journal, of what an install takes from a bundle for itself.
+const stagingName = "staging"
+
 func (r *run) journalPath() string { return filepath.Join(r.paths.Install(), "journal") }
-func (r *run) staging() string     { return filepath.Join(r.paths.Install(), "staging") }
+func (r *run) staging() string     { return filepath.Join(r.paths.Install(), stagingName) }
 func (r *run) backups() string     { return filepath.Join(r.paths.Install(), "replaced") }
 func (r *run) reports() string     { return filepath.Join(r.paths.Install(), "reports") }
 
-// absentEntries lists what a node would have in its data folder and this one has not.
+// absentEntries lists what a node would have in its data folder and this one has not. A machine that has joined has an
+// agent's credentials before it has a store.
 func (r *run) absentEntries() []string {
-	return slices.DeleteFunc(slices.Clone(dataEntries), func(name string) bool {
+	return slices.DeleteFunc(append(slices.Clone(dataEntries), containerdEntry), func(name string) bool {
 		_, err := os.Lstat(filepath.Join(r.paths.DataDir, name))
 		return err == nil
 	})
@@ -272,10 +293,12 @@ func (r *run) bundleBytes() (total int64) {
 }
 
 // distribution returns the bundle's distribution for this machine; nil if it has none.
-func (r *run) distribution() *bundle.Distribution {
-	for i, d := range r.manifest.Distributions {
+func (r *run) distribution() *bundle.Distribution { return distributionOf(r.manifest) }
+
+func distributionOf(m *bundle.Manifest) *bundle.Distribution {
+	for i, d := range m.Distributions {
 		if samePlatform(d.Platform, thisPlatform()) {
-			return &r.manifest.Distributions[i]
+			return &m.Distributions[i]
 		}
 	}
 	return nil
@@ -288,13 +311,16 @@ func (r *run) failed(ctx context.Context, name string, err error) error {
 	switch {
 	case r.journal == nil || errors.Is(err, errKilled):
 		return err
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(err, peer.ErrStalled):
 		return fmt.Errorf("%w; run it again to continue", err)
 	case r.unfinish.done["switch"]:
 		return fmt.Errorf("%w\n%s is installed but not complete; when the cause is gone, run it again to continue",
 			err, r.manifest.Name)
 	}
 	r.console.note("undoing what was done")
+	if r.member != nil {
+		r.member.undone = true
+	}
 	if undo := r.rollBack(context.WithoutCancel(ctx)); undo != nil {
 		return errors.Join(err, fmt.Errorf("undoing the install failed as well: %w; run the install again, or airgap uninstall", undo))
 	}

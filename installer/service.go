@@ -42,9 +42,17 @@ type service interface {
 // newService returns the service that o asks for.
 func newService(o *Options, p config.Paths) service {
 	if o.Init == InitSystemd {
-		return &systemd{paths: p, dir: o.SystemdDir, booted: o.host.Systemd(), host: o.host}
+		return &systemd{paths: p, dir: o.SystemdDir, verb: o.verb(), booted: o.host.Systemd(), host: o.host}
 	}
-	return &supervised{paths: p, host: o.host, config: p.ConfigFile()}
+	return &supervised{paths: p, host: o.host, verb: o.verb(), config: p.ConfigFile()}
+}
+
+// verb is that of the executable which runs the node.
+func (o *Options) verb() string {
+	if o.agent {
+		return "agent"
+	}
+	return "server"
 }
 
 // supervised is a node that `airgap supervise` keeps running, with no service manager. It
@@ -52,6 +60,7 @@ func newService(o *Options, p config.Paths) service {
 type supervised struct {
 	paths  config.Paths
 	host   hostinfo.Host
+	verb   string
 	config string
 }
 
@@ -115,7 +124,7 @@ func (s *supervised) start(context.Context) (tried bool, err error) {
 	current := s.paths.Current()
 	argv := []string{
 		filepath.Join(current, "airgap"), "supervise", "--pid-file", s.pidFile(), "--log", s.paths.Log(), "--",
-		filepath.Join(current, "bin", "airgap"), "server", "--data-dir", s.paths.DataDir, "--config", s.config,
+		filepath.Join(current, "bin", "airgap"), s.verb, "--data-dir", s.paths.DataDir, "--config", s.config,
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 type systemd struct {
 	paths  config.Paths
 	dir    string // /etc/systemd/system
+	verb   string // of the executable
 	booted bool
 	host   hostinfo.Host
 }
@@ -40,7 +41,7 @@ func (s *systemd) wants() string {
 }
 
 func (s *systemd) files() ([]placement, error) {
-	text, err := unitFile(s.paths)
+	text, err := unitFile(s.paths, s.verb)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func (s *systemd) files() ([]placement, error) {
 // alone when the service stops, Delegate=yes gives it the control groups below it. It is always
 // started again: a site has nobody to type reset-failed (StartLimitIntervalSec=0). It wants no
 // network-online.target, since there may be no network.
-func unitFile(p config.Paths) ([]byte, error) {
+func unitFile(p config.Paths, verb string) ([]byte, error) {
 	for _, path := range []string{p.DataDir, p.ConfigFile()} {
 		if strings.ContainsAny(path, " \t\n\"'\\%$;") {
 			return nil, fmt.Errorf("%w: %q has characters that a systemd unit cannot hold; choose a plain path with --data-dir", ErrUsage, path)
@@ -71,7 +72,7 @@ RequiresMountsFor=%[1]s
 
 [Service]
 Type=notify
-ExecStart=%[2]s/bin/airgap server --data-dir %[1]s --config %[3]s
+ExecStart=%[2]s/bin/airgap %[4]s --data-dir %[1]s --config %[3]s
 Restart=always
 RestartSec=2
 TimeoutStartSec=0
@@ -85,7 +86,7 @@ OOMScoreAdjust=-900
 
 [Install]
 WantedBy=multi-user.target
-`, p.DataDir, p.Current(), p.ConfigFile()), nil
+`, p.DataDir, p.Current(), p.ConfigFile(), verb), nil
 }
 
 func (s *systemd) running() (bool, error) {

@@ -2,8 +2,6 @@ package installer
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"strings"
@@ -17,7 +15,7 @@ import (
 
 // verify opens the bundle, reads its head, and decides whether this machine accepts it. The
 // reader stays open: the bytes used later are those that follow, read once.
-func (r *run) verify(context.Context) (string, error) {
+func (r *run) verify(ctx context.Context) (string, error) {
 	var err error
 	if r.trust, err = signing.OpenTrustStore(r.paths.Trust()); err != nil {
 		return "", err
@@ -26,20 +24,14 @@ func (r *run) verify(context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(r.Bundle); err != nil {
-		return "", fmt.Errorf("%w: %w; is the stick mounted?", ErrUsage, err)
-	}
-	if r.reader, err = bundle.Open(r.Bundle, trust); err != nil {
+	if err := r.openBundle(ctx, trust); err != nil {
 		return "", err
 	}
 	r.manifest = r.reader.Manifest()
-	encoded, err := r.manifest.Encode()
-	if err != nil {
+	if r.digest, err = manifestDigest(r.manifest); err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(encoded)
-	r.digest = "sha256:" + hex.EncodeToString(sum[:])
-	if err := r.checkVersion(); err != nil {
+	if err := r.checkVersion(r.manifest); err != nil {
 		return "", err
 	}
 	m := r.manifest
@@ -50,6 +42,22 @@ func (r *run) verify(context.Context) (string, error) {
 		return detail + ", NOT SIGNED", nil
 	}
 	return detail + ", signed by " + shortIDs(r.report.Signers), nil
+}
+
+// openBundle opens the bundle of this run: the one that was named, or the next of the cluster.
+func (r *run) openBundle(ctx context.Context, trust bundle.Trust) (err error) {
+	if r.member != nil && r.member.peers != nil {
+		if err := r.fillQueue(ctx, trust); err != nil {
+			return err
+		}
+		r.reader, r.remote = r.member.queue[0].reader, r.member.queue[0].remote
+		return nil
+	}
+	if _, err := os.Stat(r.Bundle); err != nil {
+		return fmt.Errorf("%w: %w; is the stick mounted?", ErrUsage, err)
+	}
+	r.reader, err = bundle.Open(r.Bundle, trust)
+	return err
 }
 
 // policy is whose signature this machine wants to see: those of its trust store, which given keys
@@ -81,12 +89,11 @@ func (r *run) policy() (bundle.Trust, error) {
 }
 
 // checkVersion refuses to go back: an old bundle, however well signed, may have known holes.
-func (r *run) checkVersion() error {
+func (r *run) checkVersion(m *bundle.Manifest) error {
 	accepted, err := readAccepted(r.paths)
 	if err != nil {
 		return err
 	}
-	m := r.manifest
 	highest, known := accepted[m.Name]
 	if !known {
 		return nil
@@ -137,6 +144,9 @@ func (r *run) look() error {
 	var err error
 	if r.facts, err = r.Options.facts(&r.Options, r.paths); err != nil {
 		return fmt.Errorf("look at the machine: %w", err)
+	}
+	if r.member.serving() { // the port is ours
+		r.facts.Listeners = withoutPort(r.facts.Listeners, r.Server.PeerPort)
 	}
 	r.findings = preflight(r.facts, &r.Options, r.manifest)
 	if r.manifest != nil && r.distribution() == nil && !r.installed() {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"airgap/internal/helmchart"
+	"airgap/internal/site"
 )
 
 const (
@@ -25,9 +26,16 @@ func (r *run) awaitNode(ctx context.Context) (string, error) {
 	if r.report.NotStarted {
 		return "not started", nil
 	}
+	if r.moreFollow() {
+		return "after the next bundle", nil
+	}
+	name, err := r.nodeName()
+	if err != nil {
+		return "", err
+	}
 	var node nodeObject
-	err := r.await(ctx, nodePoll, func(ctx context.Context) (string, error) {
-		k, err := openKube(r.Server.Kubeconfig)
+	err = r.await(ctx, nodePoll, func(ctx context.Context) (string, error) {
+		k, err := r.openKube()
 		if errors.Is(err, fs.ErrNotExist) {
 			return "the node's credentials", nil
 		}
@@ -41,7 +49,7 @@ func (r *run) awaitNode(ctx context.Context) (string, error) {
 		if r.Server.DisableAgent {
 			return "", nil
 		}
-		return nodeState(ctx, k, r.nodeName(), r.report.Started, &node)
+		return nodeState(ctx, k, name, r.report.Started, &node)
 	})
 	if err != nil {
 		return "", err
@@ -179,16 +187,27 @@ func (r *run) lateError(waiting string) error {
 	return errors.New(text + "\nsee more with: " + r.service.hint())
 }
 
+// openKube opens the API server as this node sees it: as its administrator where it has one, else as an agent.
+func (r *run) openKube() (*kube, error) {
+	if r.agent {
+		return openAgentKube(r.Server.LBServerPort, r.paths.AgentPKI())
+	}
+	return openKube(r.Server.Kubeconfig)
+}
+
 // nodeName is the name that the node registers by.
-func (r *run) nodeName() string {
-	if r.Server.NodeName != "" {
-		return r.Server.NodeName
+func (r *run) nodeName() (string, error) {
+	switch {
+	case r.agent:
+		return site.NodeName(r.paths.AgentPKI())
+	case r.Server.NodeName != "":
+		return r.Server.NodeName, nil
 	}
 	name, err := os.Hostname()
 	if err != nil {
-		return "localhost"
+		return "localhost", nil
 	}
-	return strings.ToLower(name)
+	return strings.ToLower(name), nil
 }
 
 // brief shortens an error of a request to what differs: the URL is known.

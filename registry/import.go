@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -253,6 +254,18 @@ func (i *Import) Wants(dgst string) bool {
 	defer i.mu.Unlock()
 	n := i.nodes[digest.Digest(dgst)]
 	return n != nil && n.desc.MediaType != ""
+}
+
+// Open opens a blob that has come, or that the store had, wherever it is at this moment. The error is [fs.ErrNotExist] if it has not
+// come. Unlike the other methods it may be called by any goroutine, also after the import has ended.
+func (i *Import) Open(dgst string) (*os.File, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	n := i.nodes[digest.Digest(dgst)]
+	if n == nil || !n.present {
+		return nil, fmt.Errorf("blob %s: %w", dgst, fs.ErrNotExist)
+	}
+	return i.open(n)
 }
 
 // arrived notes that a blob is verified, and starts what waited for it.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"runtime/debug"
@@ -28,13 +27,16 @@ var _ = register(newInstallCommand)
 // installFlags are the flags that install and check share.
 type installFlags struct {
 	server *config.Server
-	node   *pflag.FlagSet // the flags of `airgap server`, which go to the node's configuration file
+	join   string         // URL of a server
+	node   *pflag.FlagSet // the flags of `airgap server` and --server, which go to the node's configuration file
 	config string
 	keys   []string
 	getenv func(string) (string, bool)
 	init   string
 	role   string
 	output string
+
+	needsBundle bool // or a server
 
 	allowUnsigned, allowDowngrade bool
 	timeout                       time.Duration
@@ -46,10 +48,11 @@ func (f *installFlags) add(cmd *cobra.Command) {
 	f.server = config.NewServer()
 	f.node = pflag.NewFlagSet("node", pflag.ContinueOnError)
 	addServerFlags(f.node, f.server)
+	f.node.StringVarP(&f.join, flagServer, "s", "", "`URL` of a server, https://address:6443, whose cluster the machine joins as an agent; --token is what it joins with")
 	cmd.Flags().AddFlagSet(f.node)
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML `file` with node flags, merged into the node's configuration")
 	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "public key `file` whose signature is accepted (repeatable); a first install makes these the machine's trust")
-	cmd.Flags().StringVar(&f.role, "role", "server", "what the machine becomes: server")
+	cmd.Flags().StringVar(&f.role, "role", "", "what the machine becomes: server or agent (default: agent with --server)")
 	cmd.Flags().StringVar(&f.init, "init", "", "what runs the node: systemd or none (default: systemd where it runs)")
 	cmd.Flags().BoolVar(&f.allowUnsigned, "allow-unsigned", false, "accept a bundle that nobody has signed; the report records it")
 	cmd.Flags().BoolVar(&f.allowDowngrade, "allow-downgrade", false, "accept an older version of the bundle than this machine has had")
@@ -57,22 +60,29 @@ func (f *installFlags) add(cmd *cobra.Command) {
 }
 
 func newInstallCommand(e *env) *cobra.Command {
-	f := &installFlags{getenv: e.getenv}
+	f := &installFlags{getenv: e.getenv, needsBundle: true}
 	cmd := &cobra.Command{
-		Use:   "install BUNDLE",
+		Use:   "install [BUNDLE]",
 		Short: "Turn this machine into a node, or bring a node a further bundle",
 		Long: `Turn this machine into a node with the bundle's images, charts and manifests, or bring a
 node a further bundle or a newer version of one. The bundle is verified while it is read, once. An
 install that was interrupted continues when it is run again; a first one that fails leaves nothing.
+
+With --server the machine becomes an agent of a cluster that runs. Without BUNDLE it reads the cluster's bundles from
+the nodes that have them, and verifies them itself: they are asked, not trusted. With BUNDLE only the join goes over
+the network. The token is not written down.
 
 The first install sets which keys the machine trusts. The flags of ` + "`airgap server`" + ` are
 written to the node's configuration file.`,
 		Example: `  airgap install /media/stick/site.airgap --key site.pub
   airgap install site.airgap --key site.pub --data-dir /srv/airgap --node-ip 10.0.0.5
   airgap install site.airgap --key site.pub --dry-run
-  airgap install site-1.5.airgap`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return e.install(cmd.Context(), args[0], f) },
+  airgap install site-1.5.airgap
+  AIRGAP_TOKEN=K10… airgap install --server https://10.0.0.1:6443 --key site.pub`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.install(cmd.Context(), strings.Join(args, ""), f)
+		},
 	}
 	f.add(cmd)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", installer.DefaultTimeout, "how long to wait for the node, and again for the releases")
@@ -92,6 +102,9 @@ func (e *env) install(ctx context.Context, bundle string, f *installFlags) error
 	_ = log.SetLevel("error") // containerd's code warns of what does not matter here
 	opts.Out, opts.Terminal = e.steps(f.output)
 	began := e.now()
+	if opts.Join != nil {
+		return e.installJoining(ctx, opts, f.output, began)
+	}
 	report, err := installer.Run(ctx, opts)
 	if err != nil {
 		return installError(err)
@@ -125,12 +138,9 @@ func (f *installFlags) options(bundle string) (installer.Options, error) {
 	if err := checkOutput(f.output); err != nil {
 		return installer.Options{}, err
 	}
-	switch f.role {
-	case "server":
-	case "agent":
-		return installer.Options{}, &usageError{errors.New("--role agent: this version installs servers only")}
-	default:
-		return installer.Options{}, &usageError{fmt.Errorf("--role %q: want server", f.role)}
+	join, err := f.joining(bundle)
+	if err != nil {
+		return installer.Options{}, &usageError{err}
 	}
 	values, err := f.configuration()
 	if err != nil {
@@ -142,6 +152,7 @@ func (f *installFlags) options(bundle string) (installer.Options, error) {
 	}
 	return installer.Options{
 		Bundle:         bundle,
+		Join:           join,
 		Keys:           keys,
 		AllowUnsigned:  f.allowUnsigned,
 		AllowDowngrade: f.allowDowngrade,
@@ -170,7 +181,13 @@ func (f *installFlags) configuration() (map[string]any, error) {
 			return nil, err
 		}
 	}
-	return changedFlags(f.node, func(name string) bool { return name != "data-dir" }), nil
+	joins := f.join != "" && given[flagServer]
+	if joins {
+		if err := f.checkAgentFlags(); err != nil {
+			return nil, err
+		}
+	}
+	return changedFlags(f.node, func(name string) bool { return name != "data-dir" && !(joins && isTokenFlag(name)) }), nil
 }
 
 // markGiven makes flags, which the command parsed as part of its own set, count as given in their set

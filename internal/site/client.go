@@ -113,6 +113,12 @@ var errRedirect = errors.New("it redirects elsewhere, which no airgap server doe
 
 func refuseRedirect(*http.Request, []*http.Request) error { return errRedirect }
 
+// CheckServer says what is wrong with the URL of a server.
+func CheckServer(server string) error {
+	_, err := parseServer(server)
+	return err
+}
+
 // parseServer reads "https://address:port".
 func parseServer(text string) (*url.URL, error) {
 	u, err := url.Parse(text)

@@ -43,6 +43,9 @@ type Token struct {
 // bootstrapToken is Kubernetes' own pattern (cluster-bootstrap, BootstrapTokenPattern).
 var bootstrapToken = regexp.MustCompile(`^[a-z0-9]{6}\.[a-z0-9]{16}$`)
 
+// ErrOtherCluster says that a token is not of the cluster that answers.
+var ErrOtherCluster = errors.New("this is another cluster, or somebody in between")
+
 // ErrTokenFormat is what ParseToken refuses.
 var ErrTokenFormat = errors.New("no token")
 
@@ -123,7 +126,7 @@ func (t Token) Opens(want Token) bool {
 // VerifyCA says whether authorities, as PEM, are those of the token. A token without a hash accepts any.
 func (t Token) VerifyCA(pem []byte) error {
 	if got := HashCA(pem); t.CAHash != "" && got != t.CAHash {
-		return fmt.Errorf("the cluster's authorities have the sha256 %s, the token says %s: this is another cluster, or somebody in between", got, t.CAHash)
+		return fmt.Errorf("the cluster's authorities have the sha256 %s, the token says %s: %w", got, t.CAHash, ErrOtherCluster)
 	}
 	return nil
 }
