@@ -223,7 +223,6 @@ func (o *Options) ports() []port {
 	return append(all,
 		port{s.PeerPort, netip.Addr{}, "peer-port", "what other nodes get"},
 		port{s.KubeletPort, netip.Addr{}, "kubelet-port", "kubelet"},
-		port{s.PeerPort, netip.Addr{}, "peer-port", "listener for peers"},
 		port{s.KubeletHealthPort, loopback, "kubelet-healthz-port", "kubelet's health"},
 		port{s.ProxyHealthPort, loopback, "kube-proxy-healthz-port", "kube-proxy's health"},
 		port{s.ProxyMetricsPort, loopback, "kube-proxy-metrics-port", "kube-proxy's metrics"},
