@@ -107,6 +107,9 @@ func (t *Tracker) sourceOf(joiner *source, b *blob, seeders []*source, idle bool
 	if b.seeding > 0 && (!idle || bits.Len(uint(now.Sub(b.seeded)/seedPatience)) < b.seeding) {
 		return nil
 	}
+	if now.Sub(b.denied) > longestRest {
+		b.absent = set{}
+	}
 	for _, s := range seeders {
 		if s != joiner && !b.absent.has(s.place) && !joiner.rests[s.place].holds(now) && s.uploads < s.limit() &&
 			(best == nil || s.rank() < best.rank()) {

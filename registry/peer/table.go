@@ -68,6 +68,7 @@ type fetch struct {
 type blob struct {
 	holders  set       // joiners that have it
 	absent   set       // seeders that do not
+	denied   time.Time // when the last of those said so
 	fetching int       // joiners that take it now
 	seeding  int       // of them from a seeder
 	seeded   time.Time // when the first of those began

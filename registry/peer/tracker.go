@@ -154,6 +154,7 @@ func (t *Tracker) noteFailure(joiner *source, r report, now time.Time) {
 			b.holders.remove(from.place)
 			if from.seeder {
 				b.absent.add(from.place)
+				b.denied = now
 			}
 		}
 		return

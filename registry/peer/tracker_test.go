@@ -207,6 +207,8 @@ func TestABlobThatASourceDoesNotHave(t *testing.T) {
 	g.failed(2, "a", seederAddress, site.WhyAbsent)
 	g.want(2, []string{"a"}, "")
 	g.want(2, []string{"b"}, seederAddress)
+	g.now = g.now.Add(longestRest + time.Second)
+	g.want(3, []string{"a"}, seederAddress) // it may have got it since
 }
 
 func TestTheSilentAreForgotten(t *testing.T) {
