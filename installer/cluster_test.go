@@ -44,6 +44,7 @@ type testCluster struct {
 
 	content peer.Content // what its node holds
 	refuse  *site.Error  // what joins are refused with
+	leave   http.HandlerFunc
 	// answer, if set, answers a peer's request itself and says so.
 	answer func(w http.ResponseWriter, r *http.Request) bool
 
@@ -58,6 +59,9 @@ type testCluster struct {
 func newCluster(t testing.TB, content peer.Content) *testCluster {
 	t.Helper()
 	c := &testCluster{t: t, content: content}
+	c.leave = func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(site.LeaveResponse{Left: true})
+	}
 	c.key = c.newKey()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test-ca"}, IsCA: true, BasicConstraintsValid: true,
@@ -78,6 +82,7 @@ func newCluster(t testing.TB, content peer.Content) *testCluster {
 	api.HandleFunc(site.PathAuthorities, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(c.pem) })
 	api.HandleFunc(site.PathJoin, c.join)
 	api.HandleFunc(site.PathExchange, func(w http.ResponseWriter, r *http.Request) { c.tracker.Load().ServeHTTP(w, r) })
+	api.HandleFunc(site.PathLeave, func(w http.ResponseWriter, r *http.Request) { c.leave(w, r) })
 	c.url = c.listen(api, tls.VerifyClientCertIfGiven)
 
 	peers := c.listen(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

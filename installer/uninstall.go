@@ -21,10 +21,13 @@ type UninstallOptions struct {
 	DataDir  string // of the node; empty: the default
 	Out      io.Writer
 	Terminal bool
+	Force    bool // an agent leaves its cluster without waiting for its pods to go elsewhere
 
 	// Places on the host. Empty: the usual ones.
 	SystemdDir string // /etc/systemd/system
 	BinDir     string // /usr/local/bin
+
+	leaveTimeout time.Duration // 0: leaveTimeout
 }
 
 // removal is one run of an uninstall.
@@ -36,13 +39,19 @@ type removal struct {
 	console *console
 }
 
+// removalStep is one step of an uninstall.
+type removalStep struct {
+	name string
+	do   func(*removal, context.Context) (detail string, err error)
+}
+
+// leaveStep comes before all others on an agent. When pods do not go, nothing is removed.
+var leaveStep = removalStep{"leave", (*removal).leave}
+
 // removalSteps is the uninstall, in order. A step that fails does not keep the others from
 // being tried, but for the last: files go only when nothing uses them any more, and as long as they are
 // there another uninstall knows that there is something to do.
-var removalSteps = []struct {
-	name string
-	do   func(*removal, context.Context) (detail string, err error)
-}{
+var removalSteps = []removalStep{
 	{"service", (*removal).stopServices},
 	{"processes", (*removal).endAll},
 	{"mounts", (*removal).unmountAll},
@@ -81,13 +90,20 @@ func Uninstall(ctx context.Context, opts UninstallOptions) error {
 	if u.BinDir == "" {
 		u.BinDir = "/usr/local/bin"
 	}
-	u.console = newConsole(u.Out, u.Terminal, len(removalSteps))
+	if u.leaveTimeout == 0 {
+		u.leaveTimeout = leaveTimeout
+	}
+	steps := removalSteps
+	if isAgent(u.paths) {
+		steps = append([]removalStep{leaveStep}, steps...)
+	}
+	u.console = newConsole(u.Out, u.Terminal, len(steps))
 	var err error
 	if u.pods, err = findPodTraces(u.host, u.paths); err != nil {
 		return fmt.Errorf("look for what is left of pods: %w", err)
 	}
 	var left []error
-	for i, step := range removalSteps {
+	for i, step := range steps {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -99,6 +115,9 @@ func Uninstall(ctx context.Context, opts UninstallOptions) error {
 		detail, err := step.do(u, ctx)
 		if err != nil {
 			u.console.abandon()
+			if step.name == leaveStep.name {
+				return fmt.Errorf("%s: %w", step.name, err)
+			}
 			left = append(left, fmt.Errorf("%s: %w", step.name, err))
 			continue
 		}

@@ -17,30 +17,35 @@ var _ = register(newUninstallCommand)
 
 func newUninstallCommand(e *env) *cobra.Command {
 	var dataDir string
-	var yes bool
+	var yes, force bool
 	cmd := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Remove the node from this machine: nothing of it is left",
 		Long: `Remove the node from this machine: its service, pods and other processes, mounts, interfaces,
 firewall tables, control groups and files, the cluster's data included. What was interrupted or
-could not be removed is removed when it is run again.`,
+could not be removed is removed when it is run again.
+
+An agent leaves its cluster first: its pods move to other nodes, as far as their disruption budgets let them, and its
+Node is deleted. If no server answers it is removed all the same, and its Node stays.`,
 		Example: `  airgap uninstall
-  airgap uninstall --yes --data-dir /srv/airgap`,
+  airgap uninstall --yes --data-dir /srv/airgap
+  airgap uninstall --force`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return e.uninstall(cmd.Context(), dataDir, yes) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.uninstall(cmd.Context(), dataDir, yes, force) },
 	}
 	cmd.Flags().StringVarP(&dataDir, "data-dir", "d", config.DefaultDataDir, "`folder` of everything the node keeps")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(&force, "force", false, "an agent does not wait until its pods have gone elsewhere")
 	return cmd
 }
 
-func (e *env) uninstall(ctx context.Context, dataDir string, yes bool) error {
+func (e *env) uninstall(ctx context.Context, dataDir string, yes, force bool) error {
 	if !yes {
 		if err := e.confirmRemoval(dataDir); err != nil {
 			return err
 		}
 	}
-	err := installer.Uninstall(ctx, installer.UninstallOptions{DataDir: dataDir, Out: e.stdout, Terminal: isTerminal(e.stdout)})
+	err := installer.Uninstall(ctx, installer.UninstallOptions{DataDir: dataDir, Force: force, Out: e.stdout, Terminal: isTerminal(e.stdout)})
 	switch {
 	case errors.Is(err, installer.ErrNotInstalled):
 		p := &printer{w: e.stdout}
