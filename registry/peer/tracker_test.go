@@ -141,27 +141,23 @@ func TestAnUntriedJoinerGivesToOneAndATriedOneToMore(t *testing.T) {
 
 func TestASecondCopyLeavesTheSeederWhenTheFirstTakesLong(t *testing.T) {
 	g := newGame(t)
-	g.want(1, []string{"a", "b"}, seederAddress)
-	taken := g.ask(1, site.ExchangeRequest{}) // a heartbeat
-	if len(taken.Take) != 0 {
-		t.Errorf("without slots: %v", taken.Take)
-	}
-	g.want(2, []string{"c"}, seederAddress)
 	beat := func(d time.Duration) {
 		for range int(d / time.Second) {
 			g.now = g.now.Add(time.Second)
-			for n := 1; n <= 4; n++ {
+			for n := 1; n <= 5; n++ {
 				g.ask(n, site.ExchangeRequest{})
 			}
 		}
 	}
+	g.want(1, []string{"a"}, seederAddress)
+	g.ask(5, site.ExchangeRequest{Have: digests("x")})
+	g.want(4, []string{"x"}, address(5))
 	beat(seedPatience - time.Second)
-	g.want(3, []string{"a", "b"}, seederAddress) // the one of the two that nobody takes
-	g.want(4, []string{"c"}, "")
+	g.want(2, []string{"a"}, "")
 	beat(2 * time.Second)
-	g.want(3, []string{"c"}, "") // it is busy
-	g.want(4, []string{"c"}, seederAddress)
-	g.want(5, []string{"c"}, "") // a third has to wait for longer
+	g.want(4, []string{"a"}, "") // it has something to do
+	g.want(2, []string{"a"}, seederAddress)
+	g.want(3, []string{"a"}, "") // a third has to wait for longer
 }
 
 func TestFailuresOfASource(t *testing.T) {
