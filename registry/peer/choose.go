@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// uploadsPerSource is how many blobs a machine gives at once.
+	// uploadsPerSource is how many blobs a joiner gives at once, uploadsPerSeeder how many a seeder: those are all different ones.
 	uploadsPerSource = 2
+	uploadsPerSeeder = 4
 	// untriedUploads is the same for a joiner from which nobody has taken anything yet: it may be hostile, or behind a
 	// wall.
 	untriedUploads = 1
@@ -123,7 +124,10 @@ func (r rest) holds(now time.Time) bool { return r.ever || now.Before(r.until) }
 
 // limit is how many blobs the source may give at once.
 func (s *source) limit() int {
-	if s.good == 0 && !s.seeder {
+	switch {
+	case s.seeder:
+		return uploadsPerSeeder
+	case s.good == 0:
 		return untriedUploads
 	}
 	return uploadsPerSource

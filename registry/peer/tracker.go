@@ -12,7 +12,9 @@ import (
 )
 
 const (
-	// forgetAfter is how long a joiner may be silent; one that lives is heard of every [heartbeat].
+	// lapseAfter is how long a joiner may be silent before others get what it was taking, and forgetAfter before it is forgotten; one
+	// that lives is heard of every [heartbeat].
+	lapseAfter  = 8 * time.Second
 	forgetAfter = 20 * time.Second
 	// firstRest is how long a source is not named to a joiner that could not take from it; it doubles up to longestRest.
 	firstRest   = time.Second
@@ -85,15 +87,22 @@ func (t *Tracker) answer(q *question) (*site.ExchangeResponse, error) {
 	return answer, nil
 }
 
-// sweep forgets the silent, once a second.
+// sweep does so to the silent, once a second.
 func (t *Tracker) sweep(now time.Time) {
 	if now.Sub(t.swept) < time.Second {
 		return
 	}
 	t.swept = now
 	for _, s := range t.table.places {
-		if s != nil && now.Sub(s.seen) > forgetAfter {
+		if s == nil {
+			continue
+		}
+		if silent := now.Sub(s.seen); silent > forgetAfter {
 			t.table.forget(s)
+		} else if silent > lapseAfter {
+			for digest := range s.fetches {
+				t.table.end(s, digest)
+			}
 		}
 	}
 }

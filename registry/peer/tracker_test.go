@@ -102,11 +102,11 @@ func TestJoinersWantDifferentBlobsFromTheSeeder(t *testing.T) {
 	g := newGame(t)
 	names := strings.Split("abcdefgh", "")
 	taken := map[string]bool{}
-	for n := range uploadsPerSource {
+	for n := range uploadsPerSeeder {
 		taken[g.want(n+1, names, seederAddress)] = true
 	}
-	if len(taken) != uploadsPerSource {
-		t.Errorf("%d joiners take %d different blobs", uploadsPerSource, len(taken))
+	if len(taken) != uploadsPerSeeder {
+		t.Errorf("%d joiners take %d different blobs", uploadsPerSeeder, len(taken))
 	}
 	g.want(9, names, "") // it gives to enough
 }
@@ -213,7 +213,10 @@ func TestTheSilentAreForgotten(t *testing.T) {
 		t.Error("a joiner is not told whether it is known")
 	}
 	g.want(2, []string{"b"}, seederAddress)
-	g.now = g.now.Add(forgetAfter + time.Second)
+	g.now = g.now.Add(lapseAfter + time.Second)
+	g.want(3, []string{"b"}, seederAddress) // the one that took it says nothing any more
+	g.want(4, []string{"a"}, address(1))
+	g.now = g.now.Add(forgetAfter - lapseAfter)
 	g.want(3, []string{"a"}, seederAddress)
 	g.want(4, []string{"b"}, seederAddress)
 	if n := len(g.tracker.table.sources); n != 3 {
