@@ -90,7 +90,7 @@ func (r *run) join(ctx context.Context) (string, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		var joined *site.Joined
-		if joined, err = r.joinAnew(ctx, pki); err != nil {
+		if joined, err = r.joinAnew(ctx); err != nil {
 			return "", err
 		}
 		cluster, r.member.node = joined.Cluster, joined.NodeName
@@ -126,7 +126,7 @@ func (r *run) checkSameCluster(pki string) error {
 }
 
 // joinAnew joins for the first time. What the machine itself has against that is found before the server is asked.
-func (r *run) joinAnew(ctx context.Context, pki string) (*site.Joined, error) {
+func (r *run) joinAnew(ctx context.Context) (*site.Joined, error) {
 	if r.Join.Token.Secret == "" {
 		return nil, fmt.Errorf("%w: no token to join with: give --token, --token-file or AIRGAP_TOKEN; on a server, airgap token create --print-join prints the whole line", ErrUsage)
 	}
@@ -146,15 +146,7 @@ func (r *run) joinAnew(ctx context.Context, pki string) (*site.Joined, error) {
 	if err := problems(r.findings); err != nil {
 		return nil, err
 	}
-	machine := site.Machine{
-		Server: r.Join.Server, Token: r.Join.Token, PKI: pki, NodeName: r.Server.NodeName, PeerPort: r.Server.PeerPort,
-		Airgap: r.Version, Kubernetes: r.Join.Kubernetes, Host: r.host,
-	}
-	if r.Server.NodeIP != "" {
-		for address := range strings.SplitSeq(r.Server.NodeIP, ",") {
-			machine.Addresses = append(machine.Addresses, strings.TrimSpace(address))
-		}
-	}
+	machine := r.machine()
 	limited, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	joined, err := machine.Join(limited, func(err error) { r.console.wait(brief(err)) })
@@ -166,6 +158,39 @@ func (r *run) joinAnew(ctx context.Context, pki string) (*site.Joined, error) {
 		r.report.Warnings = append(r.report.Warnings, warning)
 	}
 	return joined, r.fault("join joined")
+}
+
+// machine is this one, as it asks to join.
+func (r *run) machine() site.Machine {
+	m := site.Machine{
+		Server: r.Join.Server, Token: r.Join.Token, PKI: r.paths.AgentPKI(), NodeName: r.Server.NodeName, PeerPort: r.Server.PeerPort,
+		Airgap: r.Version, Kubernetes: r.Join.Kubernetes, Host: r.host,
+	}
+	if r.Server.NodeIP != "" {
+		for address := range strings.SplitSeq(r.Server.NodeIP, ",") {
+			m.Addresses = append(m.Addresses, strings.TrimSpace(address))
+		}
+	}
+	return m
+}
+
+// askToJoin asks the server what it has against this machine, if it is to join for the first time and the server was reached:
+// its name, address and version. Nothing is changed on either.
+func (r *run) askToJoin(ctx context.Context) []Finding {
+	if r.facts.Server == nil || r.facts.Server.Err != nil || r.Join.Token.Secret == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, serverTimeout)
+	defer cancel()
+	joined, err := r.machine().Check(ctx)
+	if err != nil {
+		return []Finding{{Check: "join", Text: brief(err), Remedy: "the server " + r.Join.Server + " says so"}}
+	}
+	var findings []Finding
+	for _, warning := range joined.Warnings {
+		findings = append(findings, Finding{Check: "clone", Text: warning, Remedy: "the join itself is not stopped by it", Warning: true})
+	}
+	return findings
 }
 
 // joinError tells a refusal, which no other try would change, from a failure.

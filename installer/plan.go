@@ -116,6 +116,7 @@ func Check(ctx context.Context, opts Options) ([]Finding, error) {
 	if err := r.look(); err != nil {
 		return nil, err
 	}
+	r.findings = append(r.findings, r.askToJoin(ctx)...)
 	return r.findings, problems(r.findings)
 }
 

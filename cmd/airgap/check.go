@@ -17,10 +17,12 @@ func newCheckCommand(e *env) *cobra.Command {
 		Use:   "check [BUNDLE]",
 		Short: "Find everything that could stop an install on this machine",
 		Long: `Find everything that could stop an install on this machine: every problem is reported, not the
-first, each with its remedy. With a bundle, its signature, size and platforms are checked too.
+first, each with its remedy. With a bundle, its signature, size and platforms are checked too. With --server and
+a token, the server is asked what it has against the machine: its name, address, version; and whether it is a clone.
 Nothing is changed.`,
 		Example: `  airgap check
-  airgap check site.airgap --key site.pub`,
+  airgap check site.airgap --key site.pub
+  airgap check --server https://10.0.0.1:6443 --token-file token`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			bundle := ""
@@ -41,7 +43,7 @@ type checkReport struct {
 }
 
 func (e *env) check(ctx context.Context, bundle string, f *installFlags) error {
-	opts, err := f.options(bundle)
+	opts, err := f.options(ctx, bundle)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (f *installFlags) add(cmd *cobra.Command) {
 	f.server = config.NewServer()
 	f.node = pflag.NewFlagSet("node", pflag.ContinueOnError)
 	addServerFlags(f.node, f.server)
-	f.node.StringVarP(&f.join, flagServer, "s", "", "`URL` of a server, https://address:6443, whose cluster the machine joins as an agent; --token is what it joins with")
+	f.node.StringVarP(&f.join, flagServer, "s", "", "`URL` of a server, https://address:6443, or discover, whose cluster the machine joins as an agent; --token is what it joins with")
 	cmd.Flags().AddFlagSet(f.node)
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML `file` with node flags, merged into the node's configuration")
 	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "public key `file` whose signature is accepted (repeatable); a first install makes these the machine's trust")
@@ -91,7 +91,7 @@ written to the node's configuration file.`,
 }
 
 func (e *env) install(ctx context.Context, bundle string, f *installFlags) error {
-	opts, err := f.options(bundle)
+	opts, err := f.options(ctx, bundle)
 	if err != nil {
 		return err
 	}
@@ -134,13 +134,19 @@ func (e *env) planInstall(ctx context.Context, opts installer.Options, output st
 }
 
 // options turns the flags into what the installer is told.
-func (f *installFlags) options(bundle string) (installer.Options, error) {
+func (f *installFlags) options(ctx context.Context, bundle string) (installer.Options, error) {
 	if err := checkOutput(f.output); err != nil {
 		return installer.Options{}, err
 	}
 	join, err := f.joining(bundle)
 	if err != nil {
 		return installer.Options{}, &usageError{err}
+	}
+	if join != nil && join.Server == discoverServer {
+		if join.Server, err = findServer(ctx, join.Token, findPatience); err != nil {
+			return installer.Options{}, err
+		}
+		f.join = join.Server // what the node's configuration gets
 	}
 	values, err := f.configuration()
 	if err != nil {

@@ -35,8 +35,10 @@ func (f *installFlags) joining(bundle string) (*installer.JoinOptions, error) {
 	case f.dryRun:
 		return nil, errors.New("--dry-run with --server: what there is to install is seen only by joining")
 	}
-	if err := site.CheckServer(f.join); err != nil {
-		return nil, err
+	if f.join != discoverServer {
+		if err := site.CheckServer(f.join); err != nil {
+			return nil, err
+		}
 	}
 	tokens := f.server.Tokens
 	if value, set := f.getenv("AIRGAP_TOKEN"); set && tokens.Token == "" && tokens.TokenFile == "" {

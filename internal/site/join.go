@@ -57,12 +57,8 @@ func (m Machine) Join(ctx context.Context, retry func(error)) (*Joined, error) {
 	if _, err := parseServer(m.Server); err != nil {
 		return nil, err
 	}
-	if m.NodeName == "" {
-		name, err := os.Hostname()
-		if err != nil {
-			return nil, fmt.Errorf("node name: %w; give one with --node-name", err)
-		}
-		m.NodeName = strings.ToLower(name)
+	if err := m.nameNode(); err != nil {
+		return nil, err
 	}
 	password, err := m.password()
 	if err != nil {
@@ -73,7 +69,7 @@ func (m Machine) Join(ctx context.Context, retry func(error)) (*Joined, error) {
 		return nil, err
 	}
 	for wait := firstJoinWait; ; wait = min(2*wait, longJoinWait) {
-		joined, err := m.join(ctx, keys, password)
+		joined, err := m.join(ctx, keys, password, false)
 		if err == nil || retry == nil || !Temporary(err) || ctx.Err() != nil {
 			return joined, err
 		}
@@ -86,8 +82,38 @@ func (m Machine) Join(ctx context.Context, retry func(error)) (*Joined, error) {
 	}
 }
 
-// join is one attempt.
-func (m Machine) join(ctx context.Context, keys Keys, password string) (*Joined, error) {
+// Check asks the server whether it would refuse the machine, as an error, and what it would warn of. Nothing is changed, on
+// neither side.
+func (m Machine) Check(ctx context.Context) (*Joined, error) {
+	if err := m.nameNode(); err != nil {
+		return nil, err
+	}
+	password, err := LoadPassword(m.PKI)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := NewKeys()
+	if err != nil {
+		return nil, err
+	}
+	return m.join(ctx, keys, password, true)
+}
+
+// nameNode fills in the node's name where none is given.
+func (m *Machine) nameNode() error {
+	if m.NodeName != "" {
+		return nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("node name: %w; give one with --node-name", err)
+	}
+	m.NodeName = strings.ToLower(name)
+	return nil
+}
+
+// join is one attempt, or a check of what would come of it.
+func (m Machine) join(ctx context.Context, keys Keys, password string, check bool) (*Joined, error) {
 	addresses := m.Addresses
 	if len(addresses) == 0 {
 		address, err := addressTowards(m.Server)
@@ -112,10 +138,13 @@ func (m Machine) join(ctx context.Context, keys Keys, password string) (*Joined,
 	response, err := client.Join(ctx, JoinRequest{
 		NodeName: m.NodeName, Password: password, Addresses: addresses, PeerPort: m.PeerPort,
 		Airgap: m.Airgap, Kubernetes: m.Kubernetes, Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		MachineID: HashMachineID(m.Host), HostKeys: HashHostKeys(m.Host), PublicKeys: public,
+		MachineID: HashMachineID(m.Host), HostKeys: HashHostKeys(m.Host), PublicKeys: public, Check: check,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("join %s: %w", m.Server, err)
+	}
+	if check {
+		return &Joined{NodeName: m.NodeName, Addresses: addresses, Cluster: response.Cluster, Warnings: response.Warnings}, nil
 	}
 	if err := response.Issued.Check(keys); err != nil {
 		return nil, fmt.Errorf("join %s: %w", m.Server, err)

@@ -39,6 +39,9 @@ type JoinRequest struct {
 	HostKeys  string `json:"hostKeys,omitempty"`
 
 	PublicKeys PublicKeys `json:"publicKeys"`
+
+	// Check asks whether a join would be refused, and for its warnings; nothing is issued or kept.
+	Check bool `json:"check,omitempty"`
 }
 
 // PublicKeys are those that a node wants certificates for: PKIX, PEM.

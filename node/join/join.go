@@ -23,6 +23,9 @@ func (h *Handler) join(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if j.Check {
+		return h.checked(ctx, j)
+	}
 	log := h.Log.With("node", j.NodeName, "from", c.from, "airgap", j.Airgap, "kubernetes", j.Kubernetes, "platform", j.Platform)
 	response, err := h.joined(ctx, j)
 	if err != nil {
@@ -33,14 +36,31 @@ func (h *Handler) join(ctx context.Context, c call) (any, error) {
 	return response, nil
 }
 
-func (h *Handler) joined(ctx context.Context, j *joining) (*site.JoinResponse, error) {
-	if err := checkVersion(j.Kubernetes, h.Kubernetes); err != nil {
+// checked says what would come of a join, and changes nothing.
+func (h *Handler) checked(ctx context.Context, j *joining) (*site.JoinResponse, error) {
+	if err := h.admissible(ctx, j); err != nil {
 		return nil, err
+	}
+	if err := h.names.claimable(ctx, j.NodeName, j.Password); err != nil {
+		return nil, err
+	}
+	warnings, err := h.names.clones(ctx, j.NodeName, machine{id: j.MachineID, hostKeys: j.HostKeys})
+	return &site.JoinResponse{Cluster: h.cluster(), Warnings: warnings}, err
+}
+
+// admissible refuses what no node of this cluster can be, whoever asks.
+func (h *Handler) admissible(ctx context.Context, j *joining) error {
+	if err := checkVersion(j.Kubernetes, h.Kubernetes); err != nil {
+		return err
 	}
 	if err := h.checkName(j.NodeName); err != nil {
-		return nil, err
+		return err
 	}
-	if err := h.checkAddresses(ctx, j.NodeName, j.addresses); err != nil {
+	return h.checkAddresses(ctx, j.NodeName, j.addresses)
+}
+
+func (h *Handler) joined(ctx context.Context, j *joining) (*site.JoinResponse, error) {
+	if err := h.admissible(ctx, j); err != nil {
 		return nil, err
 	}
 	machine := machine{id: j.MachineID, hostKeys: j.HostKeys}

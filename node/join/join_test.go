@@ -380,3 +380,41 @@ func (s *server) eventually(what string, done func() bool) {
 		}
 	}
 }
+
+// A check is answered as a join would be, and leaves nothing behind: no name taken, no password, no certificate.
+func TestCheckChangesNothing(t *testing.T) {
+	s := newServer(t, nil)
+	m := s.machine("n1", "10.0.0.2")
+	checked, err := m.Check(t.Context())
+	if err != nil || checked.Cluster.Kubernetes != "v1.37.1+airgap1" || checked.NodeName != "n1" {
+		t.Fatalf("checked %+v, %v", checked, err)
+	}
+	secrets, err := s.api.CoreV1().Secrets("kube-system").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range secrets.Items {
+		if strings.HasPrefix(secret.Name, "n1.") {
+			t.Errorf("a check took the name: %s", secret.Name)
+		}
+	}
+	if entries, _ := filepath.Glob(filepath.Join(m.PKI, "*")); len(entries) > 0 {
+		t.Errorf("a check wrote %v", entries)
+	}
+	s.join(m)
+	s.register("n1", "10.0.0.2")
+	if _, err := m.Check(t.Context()); err != nil {
+		t.Errorf("its own name is refused: %v", err)
+	}
+	other := s.machine("n1", "10.0.0.3")
+	other.PKI = t.TempDir()
+	var refusal *site.Error
+	if _, err := other.Check(t.Context()); !errors.As(err, &refusal) || refusal.Code != site.CodeName {
+		t.Errorf("a taken name: %v", err)
+	}
+	old := s.machine("n2", "10.0.0.4")
+	old.Kubernetes = "v1.12.0"
+	if _, err := old.Check(t.Context()); !errors.As(err, &refusal) || refusal.Code != site.CodeVersion {
+		t.Errorf("another version: %v", err)
+	}
+}

@@ -71,6 +71,24 @@ func (n *names) claim(ctx context.Context, node, password string, m machine) err
 	return n.annotate(ctx, secret, m)
 }
 
+// claimable says whether claim would give the name to whoever knows the password.
+func (n *names) claimable(ctx context.Context, node, password string) error {
+	known, err := n.exists(ctx, node)
+	if err != nil {
+		return err
+	}
+	secret, err := n.get(ctx, node)
+	switch {
+	case apierrors.IsNotFound(err) && !known:
+		return nil
+	case err != nil && !apierrors.IsNotFound(err):
+		return err
+	case err != nil || !opens(secret, password):
+		return taken(node, known)
+	}
+	return nil
+}
+
 // errOr is the server's failure if there was one, else the refusal.
 func errOr(failure error, refused *site.Error) error {
 	if failure != nil {
