@@ -104,6 +104,10 @@ func parse(name string, named cliflag.NamedFlagSets, args, extra []string) error
 	return nil
 }
 
+// outageSeconds is for how long a node may be out of reach, beside the minute until that is noticed, before its pods are made anew on other nodes:
+// upstream's five minutes would move them whenever somebody works at a switch. See decision 29.
+const outageSeconds = "900"
+
 func apiServerArgs(cfg *config.Server, paths config.Paths, store *datastore.Datastore) []string {
 	tls := func(name string) string { return filepath.Join(paths.TLS(), name) }
 	args := []string{
@@ -143,6 +147,8 @@ func apiServerArgs(cfg *config.Server, paths config.Paths, store *datastore.Data
 		"--enable-bootstrap-token-auth=true",
 		"--service-cluster-ip-range=" + cfg.ServiceCIDR,
 		"--service-node-port-range=" + cfg.NodePorts,
+		"--default-not-ready-toleration-seconds=" + outageSeconds,
+		"--default-unreachable-toleration-seconds=" + outageSeconds,
 	}
 	if cfg.BindAddress != "" {
 		args = append(args, "--bind-address="+cfg.BindAddress)
