@@ -36,6 +36,7 @@
 // # Names
 //
 // The first machine that joins under a node's name sends a password of its own making, and whoever joins under that name
-// later must know it ([Credentials.Password]): a token alone does not make one machine into another. Deleting the Node is the deliberate
+// later must know it ([Credentials.Password]): a token alone does not make one machine into another, and neither does the certificate of
+// a machine that had the name before. Deleting the Node is the deliberate
 // act that frees its name.
 package site

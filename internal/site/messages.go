@@ -62,13 +62,15 @@ type JoinResponse struct {
 // RenewRequest is a node that wants new certificates, mostly for its old keys. Without a key it asks for the authorities
 // alone, and whether it still is a node.
 type RenewRequest struct {
+	Password   string     `json:"password"` // of the node's name: the certificate alone may be that of a machine that had it before
 	Addresses  []string   `json:"addresses"`
 	PublicKeys PublicKeys `json:"publicKeys"` // an empty one: none
 }
 
 // LeaveRequest is a node that wants to be none any more.
 type LeaveRequest struct {
-	Force bool `json:"force,omitempty"` // go at once, though pods are left
+	Password string `json:"password"`        // of the node's name
+	Force    bool   `json:"force,omitempty"` // go at once, though pods are left
 }
 
 // LeaveResponse says whether the node is gone.

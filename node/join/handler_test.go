@@ -204,6 +204,16 @@ func (s *server) node(m site.Machine) *site.Client {
 	return client
 }
 
+// password is that of a machine's name.
+func (s *server) password(m site.Machine) string {
+	s.t.Helper()
+	password, err := site.LoadPassword(m.PKI)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return password
+}
+
 // request is a join that is in order, to be spoilt.
 func (s *server) request(name, address string) site.JoinRequest {
 	s.t.Helper()

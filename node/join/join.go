@@ -87,7 +87,7 @@ func (h *Handler) renew(ctx context.Context, c call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.names.mustHave(ctx, c.node); err != nil {
+	if err := h.names.mustHave(ctx, c.node, r.password); err != nil {
 		return nil, err
 	}
 	if err := h.checkAddresses(ctx, c.node, r.addresses); err != nil {

@@ -265,7 +265,8 @@ func TestRenew(t *testing.T) {
 	}
 	public.Kubelet = "" // the kubelet renews it itself
 	client := s.node(m)
-	issued, err := client.Renew(t.Context(), site.RenewRequest{Addresses: []string{"10.0.0.2", "10.0.0.3"}, PublicKeys: public})
+	password := s.password(m)
+	issued, err := client.Renew(t.Context(), site.RenewRequest{Password: password, Addresses: []string{"10.0.0.2", "10.0.0.3"}, PublicKeys: public})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,13 +274,16 @@ func TestRenew(t *testing.T) {
 	if err != nil || issued.Kubelet != "" || certs[0].VerifyHostname("10.0.0.3") != nil || certs[0].Subject.CommonName != "system:node:n1" {
 		t.Errorf("issued %+v, %v", issued, err)
 	}
-	_, err = client.Renew(t.Context(), site.RenewRequest{Addresses: []string{"10.0.0.1"}, PublicKeys: public})
+	_, err = client.Renew(t.Context(), site.RenewRequest{Password: password, Addresses: []string{"10.0.0.1"}, PublicKeys: public})
 	wantRefusal(t, err, http.StatusConflict, site.CodeRequest, "an address of the server")
-	_, err = client.Renew(t.Context(), site.RenewRequest{PublicKeys: public})
+	_, err = client.Renew(t.Context(), site.RenewRequest{Password: password, PublicKeys: public})
 	wantRefusal(t, err, http.StatusBadRequest, site.CodeRequest, "0 addresses")
-	if issued, err = client.Renew(t.Context(), site.RenewRequest{}); err != nil || *issued != (site.Issued{Authorities: string(s.authorities())}) {
+	if issued, err = client.Renew(t.Context(), site.RenewRequest{Password: password}); err != nil || *issued != (site.Issued{Authorities: string(s.authorities())}) {
 		t.Errorf("a node that asks whether there is something new: %+v, %v", issued, err)
 	}
+
+	_, err = client.Renew(t.Context(), site.RenewRequest{Password: strings.Repeat("0", 32)})
+	wantRefusal(t, err, http.StatusForbidden, site.CodeName, "was deleted from the cluster")
 
 	// Deleting the Node is what ends it.
 	if err := s.api.CoreV1().Nodes().Delete(t.Context(), "n1", metav1.DeleteOptions{}); err != nil {
@@ -289,7 +293,7 @@ func TestRenew(t *testing.T) {
 		_, err := s.handler.names.get(t.Context(), "n1")
 		return apierrors.IsNotFound(err)
 	})
-	_, err = client.Renew(t.Context(), site.RenewRequest{Addresses: []string{"10.0.0.2"}, PublicKeys: public})
+	_, err = client.Renew(t.Context(), site.RenewRequest{Password: password, Addresses: []string{"10.0.0.2"}, PublicKeys: public})
 	wantRefusal(t, err, http.StatusForbidden, site.CodeName, "was deleted from the cluster")
 }
 

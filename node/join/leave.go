@@ -32,6 +32,9 @@ func (h *Handler) leave(ctx context.Context, c call) (any, error) {
 	if c.node == h.names.own {
 		return nil, refusal(http.StatusForbidden, site.CodeName, "%s is the server of this cluster, and cannot leave it", c.node)
 	}
+	if err := h.names.mustHave(ctx, c.node, request.Password); err != nil {
+		return nil, err
+	}
 	node, err := h.Client.CoreV1().Nodes().Get(ctx, c.node, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, err

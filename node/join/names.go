@@ -108,12 +108,13 @@ func taken(node string, registered bool) *site.Error {
 		node, free)
 }
 
-// mustHave refuses a node whose name is not taken: it was deleted.
-func (n *names) mustHave(ctx context.Context, node string) error {
-	_, err := n.get(ctx, node)
-	if apierrors.IsNotFound(err) {
+// mustHave refuses a node whose name is not its own, or not any more: it was deleted, and the name may be another machine's since. Its
+// certificate alone does not tell.
+func (n *names) mustHave(ctx context.Context, node, password string) error {
+	secret, err := n.get(ctx, node)
+	if apierrors.IsNotFound(err) || err == nil && !opens(secret, password) {
 		return refusal(http.StatusForbidden, site.CodeName,
-			"the node %s was deleted from the cluster: join again with a token, or uninstall", node)
+			"this machine's node %s was deleted from the cluster: join again with a token, or uninstall", node)
 	}
 	return err
 }

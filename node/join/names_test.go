@@ -200,7 +200,7 @@ func TestLeave(t *testing.T) {
 		return true, nil, s.api.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("pods"), "demo", name)
 	})
 	client := s.node(m)
-	response, err := client.Leave(t.Context(), site.LeaveRequest{})
+	response, err := client.Leave(t.Context(), site.LeaveRequest{Password: s.password(m)})
 	if err != nil || response.Left || len(response.Waiting) != 1 || !strings.Contains(response.Waiting[0], "demo/guarded: Cannot evict pod") {
 		t.Fatalf("with a budget in the way: %+v, %v", response, err)
 	}
@@ -209,20 +209,27 @@ func TestLeave(t *testing.T) {
 		t.Errorf("the node is %+v, %v", node.Spec, err)
 	}
 	budget = false
-	if response, err = client.Leave(t.Context(), site.LeaveRequest{}); err != nil || !response.Left {
+	if response, err = client.Leave(t.Context(), site.LeaveRequest{Password: s.password(m)}); err != nil || !response.Left {
 		t.Fatalf("%+v, %v", response, err)
 	}
 	if _, err := s.api.CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{}); !apierrors.IsNotFound(err) || !s.isFree("n1") {
 		t.Errorf("the node is still there: %v", err)
 	}
-	if response, err = client.Leave(t.Context(), site.LeaveRequest{}); err != nil || !response.Left {
-		t.Errorf("a second time: %+v, %v", response, err)
+	_, err = client.Leave(t.Context(), site.LeaveRequest{Password: s.password(m)})
+	wantRefusal(t, err, http.StatusForbidden, site.CodeName, "was deleted from the cluster")
+
+	// The machine that has the name now is not thrown out by the one that had it.
+	s.join(s.machine("n1", "10.0.0.2"))
+	_, err = client.Leave(t.Context(), site.LeaveRequest{Password: s.password(m), Force: true})
+	wantRefusal(t, err, http.StatusForbidden, site.CodeName, "was deleted from the cluster")
+	if err := s.handler.names.free(t.Context(), "n1"); err != nil {
+		t.Fatal(err)
 	}
 	// With force, pods or not.
 	s.join(m)
 	s.register("n1", "10.0.0.2")
 	pod("stuck", "ReplicaSet")
-	if response, err = client.Leave(t.Context(), site.LeaveRequest{Force: true}); err != nil || !response.Left {
+	if response, err = client.Leave(t.Context(), site.LeaveRequest{Password: s.password(m), Force: true}); err != nil || !response.Left {
 		t.Errorf("with force: %+v, %v", response, err)
 	}
 }

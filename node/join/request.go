@@ -80,6 +80,7 @@ func parseJoin(body []byte) (*joining, error) {
 
 // renewing is a renewal that makes sense.
 type renewing struct {
+	password  string
 	addresses []netip.Addr // at least one if a serving certificate is wanted
 	keys      pki.NodeKeys // none: the node asks for the authorities, and whether it still is one
 }
@@ -92,6 +93,7 @@ func parseRenew(body []byte) (r renewing, err error) {
 	if r.keys, err = parseKeys(request.PublicKeys); err != nil {
 		return r, err
 	}
+	r.password = request.Password
 	if r.keys.Serving != nil || len(request.Addresses) > 0 {
 		r.addresses, err = parseAddresses(request.Addresses)
 	}

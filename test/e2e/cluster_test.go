@@ -59,6 +59,7 @@ func TestNode(t *testing.T) {
 	run("a volume outlives its pod", testVolume)
 	run("pod network", testPodNetwork)
 	run("another cluster beside it", testSecondCluster)
+	run("joining", testJoin)
 	run("faults", testFaults)
 	run("a killed process is started again", testKilledProcesses)
 	run("pods outlive a restart of the service", testRestart)

@@ -120,11 +120,14 @@ func (k *Keeper) client(authorities []byte) (*site.Client, error) {
 
 // renew asks for certificates for keys.
 func (k *Keeper) renew(ctx context.Context, client *site.Client, keys site.Keys) (*site.Issued, error) {
-	request := site.RenewRequest{}
+	password, err := site.LoadPassword(k.Dir)
+	if err != nil {
+		return nil, err
+	}
+	request := site.RenewRequest{Password: password}
 	for _, address := range k.Addresses {
 		request.Addresses = append(request.Addresses, address.String())
 	}
-	var err error
 	if request.PublicKeys, err = keys.Public(); err != nil {
 		return nil, err
 	}
