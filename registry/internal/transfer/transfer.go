@@ -20,15 +20,13 @@ const (
 
 var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 
-// Writer is w with a deadline that moves on as the client takes what is written. It is made at the beginning of
-// the answer to r: the deadline of the one before on the same connection is still set.
+// Writer is w, the answer to r, with a deadline that moves on as the client takes what is copied. Before and after that there is
+// none: the next request on the same connection may be a long upload.
 func Writer(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 	if made, ok := w.(*writer); ok {
 		return made
 	}
-	paced := &writer{ResponseWriter: w, control: http.NewResponseController(w), plain: r.TLS == nil}
-	paced.extend()
-	return paced
+	return &writer{ResponseWriter: w, control: http.NewResponseController(w), plain: r.TLS == nil}
 }
 
 type writer struct {
@@ -37,8 +35,8 @@ type writer struct {
 	plain   bool // the kernel can copy
 }
 
-// extend gives the client time for one more piece. A writer that knows no deadlines, as those of tests, needs none.
-func (w *writer) extend() { _ = w.control.SetWriteDeadline(time.Now().Add(pieceTimeout)) }
+// until sets the deadline. A writer that knows none, as those of tests, needs none.
+func (w *writer) until(t time.Time) { _ = w.control.SetWriteDeadline(t) }
 
 // Unwrap lets [http.ResponseController] find the connection.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -49,8 +47,9 @@ func (w *writer) ReadFrom(source io.Reader) (written int64, err error) {
 	if !ok {
 		limited = &io.LimitedReader{R: source, N: 1<<63 - 1}
 	}
+	defer w.until(time.Time{})
 	for {
-		w.extend()
+		w.until(time.Now().Add(pieceTimeout))
 		piece := &io.LimitedReader{R: limited.R, N: min(limited.N, pieceBytes)}
 		n, err := w.copy(piece)
 		limited.N -= n
