@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"airgap/registry/distribution"
 	"airgap/registry/internal/fixture"
 )
@@ -167,4 +169,39 @@ func TestBusyPeerIsAskedAgain(t *testing.T) {
 	}
 	layer := n.store.Absent("", []byte("a layer")).Digest.String()
 	ask(t, withPeers(t, lanOnly, n), http.MethodGet, "/v2/library/app/blobs/"+layer+"?ns=docker.io", http.StatusOK)
+}
+
+// containerd's own client pulls, by tag and by digest, what only another node holds, over TLS.
+func TestContainerdPullsFromAPeer(t *testing.T) {
+	store := fixture.New(t)
+	large := strings.Repeat("a large layer ", 1<<18)
+	target := store.Image("a layer", large)
+	store.Name("docker.io/library/app:1", target, nil)
+	other := httptest.NewTLSServer(distribution.Handler{Content: distribution.Content{Images: store.Images, Blobs: store.Blobs}})
+	defer other.Close()
+	m := newMirror(t, fixture.New(t), lanOnly, Options{
+		Peers:   func(context.Context) []string { return []string{other.Listener.Addr().String()} },
+		PeerTLS: other.Client().Transport.(*http.Transport).TLSClientConfig,
+	})
+	resolver, _ := serve(t, m, t.TempDir(), nil)
+	for _, reference := range []string{"docker.io/library/app:1", "docker.io/library/app@" + target.Digest.String()} {
+		_, desc, err := resolver.Resolve(t.Context(), reference)
+		if err != nil || desc.Digest != target.Digest {
+			t.Fatalf("%s: %+v, %v", reference, desc, err)
+		}
+		fetcher, err := resolver.Fetcher(t.Context(), reference)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for digest, data := range store.Data {
+			content, err := fetcher.Fetch(t.Context(), ocispec.Descriptor{Digest: digest, Size: int64(len(data)), MediaType: ocispec.MediaTypeImageLayer})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(content); err != nil || string(got) != string(data) {
+				t.Errorf("%s: %d bytes as %s, %v", reference, len(got), digest, err)
+			}
+			content.Close()
+		}
+	}
 }
