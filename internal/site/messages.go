@@ -101,6 +101,7 @@ type Cluster struct {
 	FlannelIPv6Masq      bool   `json:"flannelIPv6Masq,omitempty"`
 	FlannelExternalIP    bool   `json:"flannelExternalIP,omitempty"`
 	DisableNetworkPolicy bool   `json:"disableNetworkPolicy,omitempty"`
+	RegistryCopies       int    `json:"registryCopies,omitempty"`
 
 	Airgap     string `json:"airgap"` // the server's version
 	Kubernetes string `json:"kubernetes"`

@@ -26,7 +26,7 @@ const (
 // Options of a node's copies.
 type Options struct {
 	Self   string        // this node's name
-	Nodes  func() []Node // of the site at this moment, this one among them
+	Nodes  func() []Node // of the site at this moment, this one among them; without it nothing is done
 	Copies int           // how many nodes keep a repository, at least 1
 	Client *http.Client  // shows this node's certificate; without a Timeout
 	Blobs  content.Store // containerd's, where what is taken is stored
@@ -90,6 +90,9 @@ type holder struct {
 // round brings this node to what it should hold.
 func (c *Copies) round(ctx context.Context, site *distribution.Site) error {
 	nodes := c.options.Nodes()
+	if !slices.ContainsFunc(nodes, c.isSelf) {
+		return nil // who is of the site is not known yet, and nothing must be forgotten
+	}
 	others := c.ask(ctx, nodes)
 	list, err := site.Records(ctx)
 	if err != nil {

@@ -310,6 +310,13 @@ func TestNothingIsForgottenTooEarly(t *testing.T) {
 		t.Errorf("a home is away, and %s has forgotten it: it is at %v", at.name, got)
 	}
 	home.down = false
+	members := s.members
+	s.members = nil // the API server has not said yet who is of the site
+	s.settle()
+	if got := s.holders(image); !slices.Contains(got, at.name) {
+		t.Errorf("%s has forgotten it without knowing the site: it is at %v", at.name, got)
+	}
+	s.members = members
 	s.settle()
 	if got := s.holders(image); !slices.Equal(got, s.homes("team/app")) {
 		t.Errorf("it is at %v, want %v", got, s.homes("team/app"))

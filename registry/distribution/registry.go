@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Verb is what a request does to a repository, in Kubernetes' words.
@@ -41,10 +42,25 @@ type Registry struct {
 // ServeHTTP answers one request.
 func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w = answer{w}
+	}
 	if err := g.serve(w, r); err != nil {
 		WriteError(w, err)
 	}
 }
+
+// answer is a writer for short answers, whose time begins with them: the server's may be over when a large body has come.
+type answer struct{ http.ResponseWriter }
+
+func (a answer) WriteHeader(status int) {
+	// Not every server has deadlines.
+	_ = http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(answerTimeout))
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets [http.ResponseController] find the connection.
+func (a answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func (g *Registry) serve(w http.ResponseWriter, r *http.Request) error {
 	route, err := ParseRoute(r)

@@ -36,6 +36,7 @@ type SiteOptions struct {
 	Images images.Store
 	Blobs  content.Store
 	Leases leases.Manager
+	Folder string // see [Content]
 	// Space says, with an error that wraps [registry.ErrNoSpace], that the disk cannot take need bytes more. If nil it can.
 	Space func(need int64) error
 	// Others are the other nodes. If nil there are none.
@@ -70,13 +71,14 @@ func NewSite(o SiteOptions) *Site {
 	}
 	return &Site{
 		options: o, uploads: map[string]*upload{},
-		content: Content{Images: o.Images, Blobs: o.Blobs, Namespace: registry.SiteNamespace},
+		content: Content{Images: o.Images, Blobs: o.Blobs, Folder: o.Folder, Namespace: registry.SiteNamespace},
 	}
 }
 
 // Limits of time.
 const (
 	uploadIdle    = time.Hour           // after which an upload that nobody goes on with is removed
+	answerTimeout = time.Minute         // to take a short answer
 	readTimeout   = 2 * time.Minute     // for the next bytes of a body
 	blobGrace     = 24 * time.Hour      // how long a blob waits for the manifest that refers to it
 	untaggedGrace = 24 * time.Hour      // how long a manifest may be without a tag

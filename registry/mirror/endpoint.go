@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -38,6 +39,12 @@ type Options struct {
 	SystemRegistry string
 	// SystemHost is the registry in the system images' names. It exists nowhere.
 	SystemHost string
+	// Site has what was pushed at the site: every image under [distribution.SiteHost], or under the name of any node with SitePort.
+	// If nil nothing is pushed.
+	Site interface {
+		Serve(w http.ResponseWriter, r *http.Request, route distribution.Route) error
+	}
+	SitePort int
 	// Peers lists the peer ports of the cluster's other nodes at this moment, "address:port"; nil: nobody is asked.
 	Peers func(context.Context) []string
 	// PeerTLS is how they are talked to; nil: without TLS.

@@ -45,6 +45,7 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		distribution.WriteError(w, err)
 		return
 	}
+	route = route.AtSite(m.options.SitePort)
 	if err := m.serve(w, r, route); err != nil {
 		if err.Status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", `Basic realm="airgap"`)
@@ -54,6 +55,9 @@ func (m *Mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (m *Mirror) serve(w http.ResponseWriter, r *http.Request, route distribution.Route) *distribution.Error {
+	if m.options.Site != nil && route.Registry == distribution.SiteHost {
+		return m.serveSite(w, r, route)
+	}
 	if m.copyMayBeOld(r, route) && m.ask(w, r, route, m.endpoints(route), true, "") == nil {
 		return nil
 	}
@@ -79,6 +83,25 @@ func (m *Mirror) serve(w http.ResponseWriter, r *http.Request, route distributio
 		}
 	}
 	return m.ask(w, r, route, m.endpoints(route), false, said)
+}
+
+// serveSite answers for what was pushed at the site, which nobody but the site has.
+func (m *Mirror) serveSite(w http.ResponseWriter, r *http.Request, route distribution.Route) *distribution.Error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return &distribution.Error{Status: http.StatusMethodNotAllowed, Code: distribution.CodeUnsupported, Message: "images are pushed to the node's port for peers, not here"}
+	}
+	err := m.options.Site.Serve(w, r, route)
+	var e *distribution.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &e) && e.Status == http.StatusNotFound && route.Kind == distribution.Manifests:
+		// See outcome.error for this status.
+		return &distribution.Error{Status: http.StatusForbidden, Code: e.Code, Message: fmt.Sprintf("no node of the site that can be reached has %s; push it again, or start the nodes that have it", route)}
+	case errors.As(err, &e):
+		return e
+	}
+	return &distribution.Error{Status: http.StatusInternalServerError, Code: distribution.CodeUnavailable, Message: err.Error()}
 }
 
 // copyMayBeOld tells whether a tag names something here that no bundle brought.
