@@ -138,6 +138,9 @@ func adopt(cfg *config.Agent, c site.Cluster) error {
 	cfg.ClusterCIDR, cfg.ServiceCIDR, cfg.ClusterDNS, cfg.ClusterDomain = c.ClusterCIDR, c.ServiceCIDR, c.ClusterDNS, c.ClusterDomain
 	cfg.FlannelBackend, cfg.FlannelIPv6Masq, cfg.FlannelExternalIP = c.FlannelBackend, c.FlannelIPv6Masq, c.FlannelExternalIP
 	cfg.DisableNetworkPolicy = c.DisableNetworkPolicy
+	if c.RegistryCopies > 0 { // a server that knows of no copies does not say
+		cfg.RegistryCopies = c.RegistryCopies
+	}
 	cfg.ServerURL = "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.LBServerPort))
 	if err := cfg.Complete(); err != nil {
 		return fmt.Errorf("with what the cluster wants of its nodes: %w", err)

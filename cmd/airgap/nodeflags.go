@@ -62,6 +62,7 @@ func addServerFlags(fs *pflag.FlagSet, s *config.Server) {
 	fs.StringVar(&s.ServiceCIDR, "service-cidr", s.ServiceCIDR, "`network` of the services, two for dual stack")
 	fs.StringVar(&s.ClusterDNS, "cluster-dns", s.ClusterDNS, "service `address` of the cluster's DNS (default: the tenth of the service network)")
 	fs.StringVar(&s.ClusterDomain, "cluster-domain", s.ClusterDomain, "DNS `domain` of the cluster")
+	fs.IntVar(&s.RegistryCopies, "registry-copies", s.RegistryCopies, "`number` of nodes that keep an image which was pushed into the site's registry")
 	fs.StringVar(&s.FlannelBackend, "flannel-backend", s.FlannelBackend, "how pods of different nodes reach each other: vxlan, host-gw, wireguard-native or none")
 	fs.BoolVar(&s.FlannelIPv6Masq, "flannel-ipv6-masq", s.FlannelIPv6Masq, "hide the pods' IPv6 addresses behind the node's")
 	fs.BoolVar(&s.FlannelExternalIP, "flannel-external-ip", s.FlannelExternalIP, "nodes reach each other by --node-external-ip")

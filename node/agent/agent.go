@@ -69,12 +69,16 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 		return err
 	}
 	defer content.Close()
-	mirror, err := a.startMirror(content)
+	pushed, err := a.newSiteImages(content)
+	if err != nil {
+		return fmt.Errorf("registry of pushed images: %w", err)
+	}
+	mirror, err := a.startMirror(content, pushed)
 	if err != nil {
 		return err
 	}
 	defer mirror.Close()
-	peers, err := a.startPeers(content)
+	peers, err := a.startPeers(pushed.handler(a, content))
 	if err != nil {
 		return err
 	}
@@ -106,6 +110,7 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 	}
 
 	go a.keepPins(ctx, content)
+	go pushed.run(ctx)
 	go a.annotate(ctx, client)
 	if o.Learn != nil {
 		go a.learn(ctx)

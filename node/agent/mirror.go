@@ -45,7 +45,7 @@ func (a *agent) connectContainerd() (*containerd.Client, error) {
 }
 
 // startMirror serves the registry that containerd asks for every image, and writes how containerd finds it.
-func (a *agent) startMirror(client *containerd.Client) (*http.Server, error) {
+func (a *agent) startMirror(client *containerd.Client, pushed *siteImages) (*http.Server, error) {
 	registries, err := Registries(a.config)
 	if err != nil {
 		return nil, err
@@ -67,6 +67,8 @@ func (a *agent) startMirror(client *containerd.Client) (*http.Server, error) {
 				DisableDefaultEndpoint: a.config.DisableDefaultRegistryEndpoint,
 				SystemRegistry:         a.config.SystemDefaultRegistry,
 				SystemHost:             images.System().Registry,
+				Site:                   pushed, SitePort: a.config.PeerPort,
+				Peers: pushed.members.peers, PeerTLS: pushed.peerTLS,
 			}),
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second,
 		ErrorLog: log.New(requestLog("image mirror"), "", 0),

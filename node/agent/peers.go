@@ -7,15 +7,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 
-	containerd "github.com/containerd/containerd/v2/client"
 	"golang.org/x/net/netutil"
 	"k8s.io/klog/v2"
 
 	"airgap/internal/site"
-	"airgap/registry/distribution"
 	"airgap/registry/peer"
 	"airgap/registry/retained"
 )
@@ -24,14 +21,13 @@ import (
 const maxPeerConnections = 256
 
 // startPeers gives to the other nodes of the cluster, and to the machines that join it, what this one holds of images and
-// bundles. It shows the kubelet's serving certificate, as renewed, and lets in nodes alone.
-func (a *agent) startPeers(client *containerd.Client) (*http.Server, error) {
+// bundles. It shows the kubelet's serving certificate, as renewed. Nodes alone are let in, but to /v2/, where images decides.
+func (a *agent) startPeers(images http.Handler) (*http.Server, error) {
 	listener, err := net.Listen("tcp", ":"+strconv.Itoa(a.config.PeerPort))
 	if err != nil {
 		return nil, fmt.Errorf("listener for peers: %w; another --peer-port may be free", err)
 	}
 	pki := func(name string) string { return filepath.Join(a.paths.AgentPKI(), name) }
-	images := toNodes{distribution.Handler{Content: distribution.Content{Images: client.ImageService(), Blobs: client.ContentStore()}}}
 	server := peer.NewServer(
 		peer.NewHandler(retained.Open(a.paths.Bundles(), a.paths.ContentBlobs()), images),
 		peer.ServerTLS(
@@ -44,17 +40,6 @@ func (a *agent) startPeers(client *containerd.Client) (*http.Server, error) {
 		}
 	}()
 	return server, nil
-}
-
-// toNodes lets nodes of the cluster alone to a handler.
-type toNodes struct{ http.Handler }
-
-func (h toNodes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 || !slices.Contains(r.TLS.PeerCertificates[0].Subject.Organization, "system:nodes") {
-		distribution.WriteError(w, &distribution.Error{Status: http.StatusUnauthorized, Code: distribution.CodeUnauthorized, Message: "only nodes of the cluster may read here"})
-		return
-	}
-	h.Handler.ServeHTTP(w, r)
 }
 
 // requestLog writes what an HTTP server of this name reports, mostly strangers that were not let in, to the agent's log.

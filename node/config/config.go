@@ -18,6 +18,7 @@ const (
 	DefaultNodePorts       = "30000-32767"
 	DefaultLBServerPort    = 6444
 	DefaultPeerPort        = 6446
+	DefaultRegistryCopies  = 2
 )
 
 // Agent is the half of a node that runs pods: containerd, kubelet, kube-proxy, network.
@@ -43,6 +44,8 @@ type Agent struct {
 	PrivateRegistry                string // registries.yaml; empty: per DataDir, see Paths
 	SystemDefaultRegistry          string // "host[:port][/path]" that has the system images; empty: bundles alone have them
 	DisableDefaultRegistryEndpoint bool   // where registries.yaml has a mirror, do not ask the registry itself
+
+	RegistryCopies int // nodes that keep an image that was pushed; the same on all nodes of a cluster
 
 	FlannelBackend    string // FlannelVXLAN…
 	FlannelIface      string // interface to other nodes; empty: the one with NodeIP
@@ -128,6 +131,7 @@ func NewAgent() *Agent {
 		RegistryPort:      6445,
 		LBServerPort:      DefaultLBServerPort,
 		PeerPort:          DefaultPeerPort,
+		RegistryCopies:    DefaultRegistryCopies,
 		FlannelBackend:    FlannelVXLAN,
 		Snapshotter:       "overlayfs",
 		ClusterCIDR:       DefaultClusterCIDR,

@@ -95,6 +95,9 @@ func (a *Agent) complete() error {
 			add("%s: %d is no port", port.flag, port.value)
 		}
 	}
+	if a.RegistryCopies < 1 {
+		add("registry-copies: %d: at least one node keeps what is pushed", a.RegistryCopies)
+	}
 	if strings.Contains(a.SystemDefaultRegistry, "://") {
 		add("system-default-registry: %q: want a host such as registry.site:5000, without a scheme", a.SystemDefaultRegistry)
 	}

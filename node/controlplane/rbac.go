@@ -22,7 +22,8 @@ const controlPlaneRole = "node-role.kubernetes.io/control-plane"
 const podNetworkRole = "airgap:pod-network"
 
 // Bootstrap returns the add-on that puts into the cluster what nodes need of it: the rights to
-// renew their own client certificates and to know of each other, and the node named nodeName, if any, its role.
+// renew their own client certificates and to know of each other, the roles of those who push images, and the node named
+// nodeName, if any, its role.
 func Bootstrap(nodeName string) AddOn {
 	return AddOn{Name: "bootstrap", Run: func(ctx context.Context, config *rest.Config) error {
 		client, err := kubernetes.NewForConfig(config)
@@ -71,6 +72,9 @@ func bootstrap(ctx context.Context, client kubernetes.Interface, nodeName string
 		return err
 	}
 	if err := grantNetworkPolicy(ctx, client); err != nil {
+		return err
+	}
+	if err := grantImages(ctx, client); err != nil {
 		return err
 	}
 	if nodeName == "" {

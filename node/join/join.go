@@ -176,8 +176,8 @@ func (h *Handler) cluster() site.Cluster {
 		Peers:       h.Peers(),
 		ClusterCIDR: s.ClusterCIDR, ServiceCIDR: s.ServiceCIDR, ClusterDNS: s.ClusterDNS, ClusterDomain: s.ClusterDomain,
 		FlannelBackend: s.FlannelBackend, FlannelIPv6Masq: s.FlannelIPv6Masq, FlannelExternalIP: s.FlannelExternalIP,
-		DisableNetworkPolicy: s.DisableNetworkPolicy,
-		Airgap:               h.Airgap, Kubernetes: h.Kubernetes,
+		DisableNetworkPolicy: s.DisableNetworkPolicy, RegistryCopies: s.RegistryCopies,
+		Airgap: h.Airgap, Kubernetes: h.Kubernetes,
 	}
 }
 
