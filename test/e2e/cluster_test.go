@@ -52,6 +52,7 @@ func TestNode(t *testing.T) {
 	run("cluster DNS", testClusterDNS)
 	run("network policies", testNetworkPolicy)
 	run("images", testImages)
+	run("own images", testOwnImages)
 	run("crictl", testCrictl)
 	run("ingress", testIngress)
 	run("charts and manifests", testCharts)
