@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"airgap/internal/site"
@@ -16,9 +18,10 @@ import (
 )
 
 const (
-	// maxUploads is how many large bodies a machine gives at once. A tracker asks for fewer; this is for peers that
-	// ask without one.
-	maxUploads = 16
+	// maxUploads is how many large bodies a machine gives at once, maxUploadsPerClient how many of them to one other. A tracker
+	// asks for fewer; this is for peers that ask without one.
+	maxUploads          = 16
+	maxUploadsPerClient = 6
 	// largeBytes is the size from which a body counts among them.
 	largeBytes = 1 << 20
 	// retryAfter is what a client of a machine with enough uploads is told to wait, in seconds.
@@ -40,14 +43,17 @@ type Content interface {
 type Handler struct {
 	content Content
 	images  http.Handler
-	uploads chan struct{}
 	lets    func(*http.Request) bool // isNode, but in tests
+
+	mu      sync.Mutex
+	uploads int            // large bodies under way
+	clients map[string]int // the same for each client
 }
 
 // NewHandler makes a handler of what content holds. images answers /v2/, to whomever it lets in itself; it is nil on a machine whose
 // containerd does not run yet.
 func NewHandler(content Content, images http.Handler) *Handler {
-	return &Handler{content: content, images: images, uploads: make(chan struct{}, maxUploads), lets: isNode}
+	return &Handler{content: content, images: images, lets: isNode, clients: map[string]int{}}
 }
 
 // ServeHTTP answers one request.
@@ -112,10 +118,10 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, file *os.File, er
 		return
 	}
 	if info.Size() >= largeBytes && r.Method == http.MethodGet {
-		if !h.begin(w) {
+		if !h.begin(w, r) {
 			return
 		}
-		defer h.end()
+		defer h.end(r)
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	if digest != "" {
@@ -127,27 +133,50 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, file *os.File, er
 // image passes a request of the distribution API on. How large a blob is shows only later, so each counts as large.
 func (h *Handler) image(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
-		if !h.begin(w) {
+		if !h.begin(w, r) {
 			return
 		}
-		defer h.end()
+		defer h.end(r)
 	}
 	h.images.ServeHTTP(w, r)
 }
 
 // begin takes one of the places for large bodies, or refuses.
-func (h *Handler) begin(w http.ResponseWriter) bool {
-	select {
-	case h.uploads <- struct{}{}:
-		return true
-	default:
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request) bool {
+	client := clientOf(r)
+	h.mu.Lock()
+	full := h.uploads >= maxUploads || h.clients[client] >= maxUploadsPerClient
+	if !full {
+		h.uploads++
+		h.clients[client]++
+	}
+	h.mu.Unlock()
+	if full {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
-		refuse(w, http.StatusServiceUnavailable, site.CodeBusy, "this machine gives to %d peers at once already; ask another, or again in %d s", maxUploads, retryAfter)
-		return false
+		refuse(w, http.StatusServiceUnavailable, site.CodeBusy, "this machine gives %d large blobs at once, %d of them to one other; ask another machine, or again in %d s",
+			maxUploads, maxUploadsPerClient, retryAfter)
+	}
+	return !full
+}
+
+func (h *Handler) end(r *http.Request) {
+	client := clientOf(r)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.uploads--
+	if h.clients[client]--; h.clients[client] == 0 {
+		delete(h.clients, client)
 	}
 }
 
-func (h *Handler) end() { <-h.uploads }
+// clientOf is who asks: a node by its name, anybody else by the address.
+func clientOf(r *http.Request) string {
+	if isNode(r) {
+		return r.TLS.PeerCertificates[0].Subject.CommonName
+	}
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	return host
+}
 
 // refuse answers with a [site.Error].
 func refuse(w http.ResponseWriter, status int, code, format string, args ...any) {

@@ -133,8 +133,15 @@ func TestHandlerRefusesMoreUploadsThanItHasPlacesFor(t *testing.T) {
 	handler.lets = func(*http.Request) bool { return true }
 	server := httptest.NewServer(handler)
 	defer server.Close()
-	for range maxUploads {
-		handler.uploads <- struct{}{}
+	for host := range maxUploads/maxUploadsPerClient + 1 {
+		for range maxUploadsPerClient + 1 {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.RemoteAddr = fmt.Sprintf("10.0.0.%d:1", host)
+			handler.begin(httptest.NewRecorder(), r)
+			if n := handler.clients[fmt.Sprintf("10.0.0.%d", host)]; n > maxUploadsPerClient {
+				t.Fatalf("one client has %d places", n)
+			}
+		}
 	}
 	body, header := get(t, server.Client(), "GET", server.URL+site.PathBlobs+large, 503)
 	var refusal site.Error
@@ -144,11 +151,19 @@ func TestHandlerRefusesMoreUploadsThanItHasPlacesFor(t *testing.T) {
 	get(t, server.Client(), "GET", server.URL+site.PathBlobs+small, 200)
 	get(t, server.Client(), "HEAD", server.URL+site.PathBlobs+large, 200)
 	get(t, server.Client(), "GET", server.URL+"/v2/", 404)
-	<-handler.uploads
+	first := httptest.NewRequest("GET", "/", nil)
+	first.RemoteAddr = "10.0.0.0:1"
+	handler.end(first)
 	get(t, server.Client(), "GET", server.URL+site.PathBlobs+large, 200)
-	for wait := 0; len(handler.uploads) != maxUploads-1; wait++ { // the handler returns after its client has everything
+	for wait := 0; ; wait++ { // the handler returns after its client has everything
+		handler.mu.Lock()
+		uploads, clients := handler.uploads, len(handler.clients)
+		handler.mu.Unlock()
+		if uploads == maxUploads-1 && clients == maxUploads/maxUploadsPerClient+1 {
+			break
+		}
 		if wait == 100 {
-			t.Fatalf("%d places are taken after an upload, want %d", len(handler.uploads), maxUploads-1)
+			t.Fatalf("%d places of %d clients are taken after an upload", uploads, clients)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

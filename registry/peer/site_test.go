@@ -93,7 +93,7 @@ func (s *testSite) certificate(organization string) *tls.Certificate {
 		s.t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "system:node:test", Organization: []string{organization}},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "system:node:" + rand.Text(), Organization: []string{organization}},
 		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}
@@ -242,9 +242,10 @@ func (s *testSite) join(change func(*FetcherOptions)) *joiner {
 	s.t.Helper()
 	j := &joiner{site: s, got: map[string]bool{}}
 	ready := make(chan struct{})
+	handler := NewHandler(servedContent{j}, nil)
 	address, _, stop := s.start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		<-ready
-		NewHandler(servedContent{j}, nil).ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 	}))
 	options := FetcherOptions{Tracker: exchange{s.tracker.URL}, TLS: s.clientTLS(nodesGroup), Peers: []string{s.seeder}, Address: address, Dir: s.t.TempDir()}
 	if change != nil {
