@@ -187,7 +187,7 @@ func (h *Handler) tell(ctx context.Context, node, warning string) {
 	_, err := h.Client.CoreV1().Events(metav1.NamespaceDefault).Create(ctx, &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: node + ".", Namespace: metav1.NamespaceDefault},
 		// The kubelet's own events name the node by its name in place of its UID, too.
-		InvolvedObject: corev1.ObjectReference{Kind: "Node", Name: node, UID: uidOf(node)},
+		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node, UID: uidOf(node)},
 		Type:           corev1.EventTypeWarning, Reason: "ClonedMachine", Message: warning,
 		Source: corev1.EventSource{Component: "airgap"}, FirstTimestamp: now, LastTimestamp: now, Count: 1,
 	}, metav1.CreateOptions{})

@@ -157,7 +157,8 @@ func TestClone(t *testing.T) {
 		t.Errorf("warnings %q", warnings)
 	}
 	events, err := s.api.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
-	if err != nil || len(events.Items) != 1 || events.Items[0].InvolvedObject.Name != "n2" || events.Items[0].Reason != "ClonedMachine" {
+	if err != nil || len(events.Items) != 1 || events.Items[0].InvolvedObject.Name != "n2" || events.Items[0].Reason != "ClonedMachine" ||
+		events.Items[0].InvolvedObject.APIVersion != "v1" { // kubectl events --for looks for it
 		t.Errorf("events %+v, %v", events, err)
 	}
 	copied := s.machine("n3", "10.0.0.4")
