@@ -59,25 +59,42 @@ func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, 
 	}
 	done := make(chan result, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread()
 		conn, err := dialIn(ctx, namespaceFile(m.Namespace), network, address)
+		if !errors.Is(err, errAway) {
+			runtime.UnlockOSThread()
+		} // else the thread ends with the goroutine
 		done <- result{conn, err}
 	}()
 	r := <-done
 	return r.conn, r.err
 }
 
-// dialIn moves the calling thread to a network namespace and connects from there. The address is
+// errAway says that a thread could not come back from a network namespace.
+var errAway = errors.New("the thread is in another network namespace")
+
+// dialIn moves the calling thread to a network namespace, connects from there, and comes back: the thread may be the process's
+// first, which does not end, and by whose namespace the process is told to be a machine's. The address is
 // numeric and there is one: package net makes the socket on this thread then.
 func dialIn(ctx context.Context, namespace, network, address string) (net.Conn, error) {
 	fd, err := unix.Open(namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(unix.Setns(fd, unix.CLONE_NEWNET), unix.Close(fd)); err != nil {
+	defer unix.Close(fd)
+	own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
 		return nil, err
 	}
-	return (&net.Dialer{}).DialContext(ctx, network, address)
+	defer unix.Close(own)
+	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+		return nil, err
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if back := unix.Setns(own, unix.CLONE_NEWNET); back != nil {
+		return conn, errors.Join(errAway, back)
+	}
+	return conn, err
 }
 
 // Process is one process of a machine.
