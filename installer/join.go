@@ -149,9 +149,17 @@ func (r *run) joinAnew(ctx context.Context) (*site.Joined, error) {
 	machine := r.machine()
 	limited, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	joined, err := machine.Join(limited, func(err error) { r.console.wait(brief(err)) })
+	made, tried := missingFolders(pki), false
+	joined, err := machine.Join(limited, func(err error) {
+		tried = true
+		r.console.wait(brief(err))
+	})
+	if err = joinError(err); errors.Is(err, ErrRefused) && len(made) > 0 && !tried {
+		// The password of a name that nobody was given is worth nothing.
+		return nil, errors.Join(err, os.RemoveAll(made[0]))
+	}
 	if err != nil {
-		return nil, joinError(err)
+		return nil, err
 	}
 	for _, warning := range joined.Warnings {
 		r.console.warn(warning)

@@ -275,6 +275,9 @@ func TestJoinRefused(t *testing.T) {
 				t.Errorf("joined %d times, credentials are there: %v", c.joins, joined)
 			}
 			if !joined {
+				if exists(s.path("data")) {
+					t.Errorf("a machine that was turned away keeps something:\n%s", s.fingerprint(t))
+				}
 				return
 			}
 			// What stopped it is gone: it goes on without a token.
