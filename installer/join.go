@@ -149,7 +149,7 @@ func (r *run) joinAnew(ctx context.Context) (*site.Joined, error) {
 	machine := r.machine()
 	limited, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	made, tried := missingFolders(pki), false
+	made, tried := missingFolders(machine.PKI), false
 	joined, err := machine.Join(limited, func(err error) {
 		tried = true
 		r.console.wait(brief(err))

@@ -64,6 +64,10 @@ func (u *removal) leaveBy(ctx context.Context, server, pki string) (waiting []st
 	if err != nil {
 		return nil, err
 	}
+	password, err := site.LoadPassword(pki)
+	if err != nil {
+		return nil, err
+	}
 	kubelet := filepath.Join(pki, site.FileKubelet)
 	client, err := site.NewClient(server, authorities, site.CertificateFiles(kubelet, kubelet))
 	if err != nil {
@@ -71,7 +75,7 @@ func (u *removal) leaveBy(ctx context.Context, server, pki string) (waiting []st
 	}
 	defer client.Close()
 	for {
-		response, err := client.Leave(ctx, site.LeaveRequest{Force: u.Force})
+		response, err := client.Leave(ctx, site.LeaveRequest{Force: u.Force, Password: password})
 		if err != nil {
 			return waiting, err
 		}
