@@ -177,7 +177,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (answer any, err
 	case h.known <- struct{}{}:
 		defer func() { <-h.known }()
 	case <-ctx.Done():
-		return nil, refusal(http.StatusServiceUnavailable, site.CodeBusy, "the server has too much to do; try again in a moment")
+		return nil, errLate
 	}
 	if c.body, err = h.read(w, r, way.maxBytes); err != nil {
 		return nil, err
@@ -188,8 +188,15 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (answer any, err
 		h.Exchange.ServeHTTP(w, r)
 		return nil, nil
 	}
-	return way.answer(ctx, c)
+	if answer, err = way.answer(ctx, c); err != nil && ctx.Err() != nil {
+		h.Log.Warn("a request is given up: its time is over, or the server stops", "path", r.URL.Path, "node", c.node, "from", c.from, "error", err)
+		return nil, errLate
+	}
+	return answer, err
 }
+
+// errLate is for work that did not end in time.
+var errLate = refusal(http.StatusServiceUnavailable, site.CodeBusy, "the server has too much to do, or is stopping; try again in a moment")
 
 // admit finds out who asks. Until that is known one takes a place among the few that each address has.
 func (h *Handler) admit(ctx context.Context, way route, r *http.Request) (node string, err error) {

@@ -44,6 +44,7 @@ type server struct {
 	log     *logBuffer
 	agent   site.Token
 	clock   *clock
+	stop    context.CancelFunc // of Run
 }
 
 // clock is one that tests move.
@@ -120,6 +121,7 @@ func newServer(t *testing.T, change func(*Options)) *server {
 	s.handler = New(o)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
+	s.stop = stop
 	go func() { ended <- s.handler.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()

@@ -235,6 +235,27 @@ func TestLeave(t *testing.T) {
 	}
 }
 
+// A server that stops does not wait for pods to end, and the machine that leaves asks again.
+func TestStopEndsWhatIsUnderWay(t *testing.T) {
+	s := newServer(t, nil)
+	m := s.machine("n1", "10.0.0.2")
+	s.join(m)
+	s.register("n1", "10.0.0.2")
+	if err := s.api.Tracker().Add(&corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "ending", Namespace: "demo", DeletionTimestamp: &metav1.Time{Time: time.Now()}, Finalizers: []string{"site.example/slow"}},
+		Spec:       corev1.PodSpec{NodeName: "n1"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	time.AfterFunc(500*time.Millisecond, s.stop)
+	_, err := s.node(m).Leave(t.Context(), site.LeaveRequest{Password: s.password(m)})
+	wantRefusal(t, err, http.StatusServiceUnavailable, site.CodeBusy, "try again")
+	if waited := time.Since(began); waited > drainTime/2 {
+		t.Errorf("the stop took %s", waited)
+	}
+}
+
 func TestServerDoesNotLeave(t *testing.T) {
 	s := newServer(t, nil)
 	own := s.machine("first", "10.0.0.1")
