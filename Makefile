@@ -40,7 +40,7 @@ HEAVY  = $(shell go list -f '{{.ImportPath}} {{join .Deps " "}}' ./... | grep ' 
 ##@ Targets
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: deps root ## bin/airgap, the self-extracting executable (the first time 16 minutes on two cores)
 	@{ find $(B)/root \( -type f -o -type l \) -print0 | sort -z | xargs -0 sha256sum; \
@@ -71,6 +71,9 @@ check: deps ## format, vet, staticcheck, unit and script tests: all that needs n
 	go test $(DESK) $(LIGHT) ./test/bench
 	cd airgap-images/coredns && GOFLAGS= CGO_ENABLED=0 go test ./...
 
+test-site: system ## several machines on a LAN with faults, and the table of docs/site.md; -cut for less than ten minutes: SITE='-cut 1m'
+	go test -v -count=1 -timeout=60m ./test/site/stories -table docs/site.md $(SITE)
+
 test-vm: system ## what other processors run, under an emulator
 	$(MAKE) --no-print-directory ARCH=arm64 system
 	go test -v -count=1 -timeout=30m ./test/vm
@@ -86,7 +89,7 @@ conformance: system build/conformance/images/index.json build/conformance/e2e.te
 clean: ## remove all that was built; the Go caches stay
 	rm -rf bin build dist
 
-.PHONY: help build images system podinfo demo test test-vm check bench conformance clean deps root
+.PHONY: help build images system podinfo demo test test-site test-vm check bench conformance clean deps root
 
 ##@ Images
 

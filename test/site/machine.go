@@ -9,13 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"airgap/node/config"
 )
@@ -51,49 +48,13 @@ func inNamespace(ctx context.Context, namespace, name string, args ...string) *e
 func namespaceFile(name string) string { return filepath.Join("/run/netns", name) }
 
 // Dial connects from the machine to a numeric address. A socket belongs for good to the namespace of the thread that
-// made it, and a namespace is a thread's own.
-func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread()
-		conn, err := dialIn(ctx, namespaceFile(m.Namespace), network, address)
-		if !errors.Is(err, errAway) {
-			runtime.UnlockOSThread()
-		} // else the thread ends with the goroutine
-		done <- result{conn, err}
-	}()
-	r := <-done
-	return r.conn, r.err
-}
-
-// errAway says that a thread could not come back from a network namespace.
-var errAway = errors.New("the thread is in another network namespace")
-
-// dialIn moves the calling thread to a network namespace, connects from there, and comes back: the thread may be the process's
-// first, which does not end, and by whose namespace the process is told to be a machine's. The address is
-// numeric and there is one: package net makes the socket on this thread then.
-func dialIn(ctx context.Context, namespace, network, address string) (net.Conn, error) {
-	fd, err := unix.Open(namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(own)
-	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-		return nil, err
-	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-	if back := unix.Setns(own, unix.CLONE_NEWNET); back != nil {
-		return conn, errors.Join(errAway, back)
-	}
+// made it; the address is numeric and there is one, so package net makes it on this goroutine's.
+func (m *Machine) Dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	err = visit(namespaceFile(m.Namespace), func() error {
+		var err error
+		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+		return err
+	})
 	return conn, err
 }
 
