@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -24,6 +25,9 @@ const (
 	tableEnds   = "<!-- end -->\n"
 )
 
+// machineFolder is where a machine keeps everything: another name in each run.
+var machineFolder = regexp.MustCompile(`/var/tmp/ag-[0-9]+/[a-z0-9-]+`)
+
 // told are the rows of the table, in the order of the stories.
 var told struct {
 	sync.Mutex
@@ -33,7 +37,7 @@ var told struct {
 // tell adds a row to the table: what happened, what is promised, and what was seen.
 func tell(t *testing.T, story, promised, format string, args ...any) {
 	t.Helper()
-	seen := fmt.Sprintf(format, args...)
+	seen := strings.ReplaceAll(machineFolder.ReplaceAllString(fmt.Sprintf(format, args...), "…"), "|", "\\|")
 	if t.Failed() {
 		seen += " **failed**"
 	}
