@@ -44,6 +44,7 @@ type testCluster struct {
 
 	content peer.Content // what its node holds
 	refuse  *site.Error  // what joins are refused with
+	deleted bool         // there is no Node any more
 	leave   http.HandlerFunc
 	// answer, if set, answers a peer's request itself and says so.
 	answer func(w http.ResponseWriter, r *http.Request) bool
@@ -82,6 +83,7 @@ func newCluster(t testing.TB, content peer.Content) *testCluster {
 	api.HandleFunc(site.PathAuthorities, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(c.pem) })
 	api.HandleFunc(site.PathJoin, c.join)
 	api.HandleFunc(site.PathExchange, func(w http.ResponseWriter, r *http.Request) { c.tracker.Load().ServeHTTP(w, r) })
+	api.HandleFunc(site.PathRenew, c.renew)
 	api.HandleFunc(site.PathLeave, func(w http.ResponseWriter, r *http.Request) { c.leave(w, r) })
 	c.url = c.listen(api, tls.VerifyClientCertIfGiven)
 
@@ -192,6 +194,18 @@ func (c *testCluster) join(w http.ResponseWriter, r *http.Request) {
 		},
 		Warnings: []string{"this machine looks like node-1's clone"},
 	})
+}
+
+// renew says whether the node is one.
+func (c *testCluster) renew(w http.ResponseWriter, r *http.Request) {
+	var request site.RenewRequest
+	_ = json.NewDecoder(r.Body).Decode(&request)
+	if c.deleted || request.Password != c.request.Password {
+		w.WriteHeader(http.StatusForbidden)
+		_ = json.NewEncoder(w).Encode(site.Error{Code: site.CodeName, Message: "node-2 was deleted from the cluster"})
+		return
+	}
+	_ = json.NewEncoder(w).Encode(site.Issued{Authorities: string(c.pem)})
 }
 
 // joining is an install on the site that joins the cluster and reads its bundles.

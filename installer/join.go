@@ -87,22 +87,26 @@ func (r *run) join(ctx context.Context) (string, error) {
 	}
 	pki := r.paths.AgentPKI()
 	cluster, err := site.LoadCluster(pki)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		var joined *site.Joined
-		if joined, err = r.joinAnew(ctx); err != nil {
-			return "", err
-		}
-		cluster, r.member.node = joined.Cluster, joined.NodeName
-	case err != nil:
+	anew := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !anew {
 		return "", err
-	default:
+	}
+	if !anew {
 		if err := r.checkSameCluster(pki); err != nil {
 			return "", err
 		}
-		if r.member.node, err = site.NodeName(pki); err != nil {
+		if anew, err = r.wasDeleted(ctx, pki); err != nil {
 			return "", err
 		}
+	}
+	if anew {
+		joined, err := r.joinAnew(ctx)
+		if err != nil {
+			return "", err
+		}
+		cluster, r.member.node = joined.Cluster, joined.NodeName
+	} else if r.member.node, err = site.NodeName(pki); err != nil {
+		return "", err
 	}
 	r.adopt(cluster)
 	if r.Bundle == "" {
@@ -123,6 +127,39 @@ func (r *run) checkSameCluster(pki string) error {
 		return fmt.Errorf("%w: this machine is a node already, and the token is not of its cluster: %w; airgap uninstall makes it leave", ErrRefused, err)
 	}
 	return nil
+}
+
+// wasDeleted asks whether the machine, which has joined, is no node any more: then it joins anew, if it is given a token, as what
+// somebody on the server did on purpose is undone by somebody here on purpose.
+func (r *run) wasDeleted(ctx context.Context, pki string) (bool, error) {
+	client, err := nodeClient(r.Join.Server, pki)
+	if err != nil {
+		return false, err
+	}
+	defer client.Close()
+	password, err := site.LoadPassword(pki)
+	if err != nil {
+		return false, err
+	}
+	_, err = client.Renew(ctx, site.RenewRequest{Password: password})
+	var refusal *site.Error
+	if !errors.As(err, &refusal) || refusal.Code != site.CodeName {
+		return false, nil // what is wrong with the server, if anything, shows later
+	}
+	if r.Join.Token.Secret == "" {
+		return false, fmt.Errorf("%w: %w; give --token to join anew", ErrRefused, refusal)
+	}
+	return true, nil
+}
+
+// nodeClient talks to a server as the node whose credentials these are.
+func nodeClient(server, pki string) (*site.Client, error) {
+	authorities, err := os.ReadFile(filepath.Join(pki, site.FileAuthorities))
+	if err != nil {
+		return nil, err
+	}
+	kubelet := filepath.Join(pki, site.FileKubelet)
+	return site.NewClient(server, authorities, site.CertificateFiles(kubelet, kubelet))
 }
 
 // joinAnew joins for the first time. What the machine itself has against that is found before the server is asked.

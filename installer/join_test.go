@@ -129,6 +129,18 @@ func TestJoinReadsTheClustersBundles(t *testing.T) {
 			t.Errorf("it changed something:\n%s\nwas\n%s", again, got)
 		}
 	})
+	t.Run("after its Node was deleted", func(t *testing.T) {
+		c.deleted = true
+		defer func() { c.deleted = false }()
+		o := second.joining(c)
+		o.Join.Token = site.Token{}
+		if _, err := Join(context.Background(), o); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "node-2 was deleted from the cluster; give --token") {
+			t.Errorf("without a token: %v", err)
+		}
+		if _, err := Join(context.Background(), second.joining(c)); err != nil || c.joins != 2 {
+			t.Errorf("with a token: joined %d times, %v", c.joins, err)
+		}
+	})
 	t.Run("a further bundle from a stick", func(t *testing.T) {
 		content := onlyImages(first.contentOnly(t, "4.0.0"))
 		content.Manifest.Name = "more"

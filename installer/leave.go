@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -60,16 +58,11 @@ func (u *removal) leave(ctx context.Context) (string, error) {
 
 // leaveBy asks one server until the node has left. After an error it returns the pods that were waited for last.
 func (u *removal) leaveBy(ctx context.Context, server, pki string) (waiting []string, err error) {
-	authorities, err := os.ReadFile(filepath.Join(pki, site.FileAuthorities))
-	if err != nil {
-		return nil, err
-	}
 	password, err := site.LoadPassword(pki)
 	if err != nil {
 		return nil, err
 	}
-	kubelet := filepath.Join(pki, site.FileKubelet)
-	client, err := site.NewClient(server, authorities, site.CertificateFiles(kubelet, kubelet))
+	client, err := nodeClient(server, pki)
 	if err != nil {
 		return nil, err
 	}

@@ -47,12 +47,11 @@ func openPeers(o *Options, paths config.Paths, cluster site.Cluster) (*peers, er
 	if err != nil {
 		return nil, err
 	}
-	kubelet := filepath.Join(paths.AgentPKI(), site.FileKubelet)
-	certificate := site.CertificateFiles(kubelet, kubelet)
-	if p.client, err = site.NewClient(o.Join.Server, authorities, certificate); err != nil {
+	if p.client, err = nodeClient(o.Join.Server, paths.AgentPKI()); err != nil {
 		return nil, err
 	}
-	config, err := site.TLSConfig(authorities, certificate)
+	kubelet := filepath.Join(paths.AgentPKI(), site.FileKubelet)
+	config, err := site.TLSConfig(authorities, site.CertificateFiles(kubelet, kubelet))
 	if err != nil {
 		return nil, err
 	}
