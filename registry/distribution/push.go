@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
@@ -20,6 +21,8 @@ import (
 const (
 	// MaxManifestBytes bounds a manifest that is pushed: what the specification asks registries to take at least.
 	MaxManifestBytes = 4 << 20
+	// maxManifests bounds those that are taken at once.
+	maxManifests = 8
 	// maxReferences bounds what one manifest refers to.
 	maxReferences = 4096
 )
@@ -27,6 +30,13 @@ const (
 // putManifest answers the specification's section "Pushing Manifests": the manifest gets its name when everything that it
 // needs is here, and what it replaces goes.
 func (s *Site) putManifest(w http.ResponseWriter, r *http.Request, route Route) error {
+	select {
+	case s.manifests <- struct{}{}:
+		defer func() { <-s.manifests }()
+	case <-r.Context().Done():
+		return newError(http.StatusTooManyRequests, CodeTooManyRequests, "%d manifests are being taken at this node", maxManifests)
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout)) // not every server has deadlines
 	data, err := io.ReadAll(io.LimitReader(r.Body, MaxManifestBytes+1))
 	if err != nil {
 		return newError(http.StatusBadRequest, CodeManifestInvalid, "the manifest broke off after %d bytes: %v", len(data), err)

@@ -24,6 +24,9 @@ type Site struct {
 	options SiteOptions
 	content Content
 
+	manifests chan struct{} // places for manifests that are being taken: they are held in memory
+
+	holding  sync.Mutex // one change of a waiting blob's lease at a time
 	changing sync.Mutex // one change of records at a time
 	seen     time.Time  // the latest of all records seen; guarded by changing
 
@@ -70,7 +73,7 @@ func NewSite(o SiteOptions) *Site {
 		o.Others = nobody{}
 	}
 	return &Site{
-		options: o, uploads: map[string]*upload{},
+		options: o, uploads: map[string]*upload{}, manifests: make(chan struct{}, maxManifests),
 		content: Content{Images: o.Images, Blobs: o.Blobs, Folder: o.Folder, Namespace: registry.SiteNamespace},
 	}
 }
@@ -212,6 +215,8 @@ func waiting(name string, d digest.Digest) leases.Lease {
 
 // hold lets a blob wait for a manifest of a repository. It must be held by something else meanwhile.
 func (s *Site) hold(ctx context.Context, name string, d digest.Digest) error {
+	s.holding.Lock()
+	defer s.holding.Unlock()
 	ctx = s.inNamespace(ctx)
 	lease := waiting(name, d)
 	if err := s.release(ctx, lease); err != nil {

@@ -26,7 +26,7 @@ const (
 	// maxUploads bounds the uploads that are going on at once, each of which has a buffer and an open file.
 	maxUploads = 128
 	// uploadBuffer is how much of a body is read, checked against the disk's space and stored at a time.
-	uploadBuffer = 1 << 20
+	uploadBuffer = 256 << 10
 	// uploadPrefix is that of the names of uploads' leases and of what they write.
 	uploadPrefix = "airgap-upload-"
 )
