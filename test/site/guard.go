@@ -35,8 +35,7 @@ func startGuard(folder string, names []string) (*guard, error) {
 		return nil, err
 	}
 	defer read.Close()
-	cmd := exec.Command(self)
-	cmd.Dir = "/"
+	cmd := exec.Command(self) // in this folder: it looks for bin/airgap as this process does
 	cmd.Env = append(os.Environ(), guardVariable+"=1")
 	cmd.Stdin = read
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is not for it
