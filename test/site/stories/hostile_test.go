@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -195,7 +196,7 @@ func TestHostileFirstMachine(t *testing.T) {
 	nodes := site.New(t, "node-1", "node-2")
 	first, victim := nodes[0], nodes[1]
 	first.Install(site.Built("dist/system.airgap"))
-	foreign := foreignBundle(t)
+	foreign := repacked(t, "0.1.0", "")
 	for _, story := range []struct {
 		name   string
 		tamper func(*http.Response) error
@@ -266,6 +267,41 @@ func TestHostileFirstMachine(t *testing.T) {
 		wantVerified(t, n)
 		tell(t, "hostile peer, an honest one beside it", "it joins from the honest one", "%.0f s", time.Since(began).Seconds())
 	})
+	t.Run("an older bundle", func(t *testing.T) {
+		n := victim.Within(t)
+		l := &liar{t: t, first: first.Within(t), tamper: offer(repacked(t, "0.0.9", site.Built("dist/development.key")))}
+		l.start()
+		out, err := n.JoinCommand(liarServer, first.Within(t).Token()).CombinedOutput()
+		said := lastError(string(out))
+		if err == nil || !strings.Contains(said, "0.0.9") || !strings.Contains(said, "0.1.0") {
+			t.Errorf("the install of an older bundle: %v\n%s", err, out)
+		}
+		if err := first.Within(t).NodeReady("node-2"); err != nil {
+			t.Error(err)
+		}
+		tell(t, "hostile first machine: an older bundle, rightly signed, to a node that has had a newer one", "refused", "`%s`", said)
+	})
+}
+
+// offer makes every peer's list of bundles one of this bundle alone, whose files, by name, it gives.
+func offer(files map[string][]byte) func(*http.Response) error {
+	sum := sha256.Sum256(files["airgap.json"])
+	digest := "sha256:" + hex.EncodeToString(sum[:])
+	list, err := json.Marshal(protocol.BundleList{Bundles: []protocol.Bundle{{
+		Name: "system", Version: "0.0.9", Digest: digest, Files: []string{"airgap.json", "airgap.json.sig"}, Order: 1, Platform: []string{"linux/" + runtime.GOARCH},
+	}}})
+	return func(r *http.Response) error {
+		path := r.Request.URL.Path
+		data := list
+		if rest, found := strings.CutPrefix(path, protocol.PathBundles+"/"+digest+"/"); found {
+			data = files[rest]
+		} else if path != protocol.PathBundles {
+			return nil
+		}
+		r.StatusCode, r.Status = http.StatusOK, "200 OK"
+		withoutLength(r, io.NopCloser(bytes.NewReader(data)))
+		return err
+	}
 }
 
 // withContext is a command that ends with ctx.
@@ -275,8 +311,8 @@ func withContext(ctx context.Context, cmd *exec.Cmd) *exec.Cmd {
 	return limited
 }
 
-// foreignBundle is a bundle's manifest and signatures, signed with a key that the victim does not trust, by name.
-func foreignBundle(t *testing.T) map[string][]byte {
+// repacked is the system bundle in another version: its manifest and signature, by name. An empty key is a new one, which nobody trusts.
+func repacked(t *testing.T, version, key string) map[string][]byte {
 	t.Helper()
 	folder := t.TempDir()
 	run := func(args ...string) {
@@ -284,14 +320,17 @@ func foreignBundle(t *testing.T) map[string][]byte {
 		cmd.Dir, cmd.Env = folder, append(os.Environ(), "COSIGN_PASSWORD=")
 		site.MustOutput(t, cmd)
 	}
-	run("keygen", "--output-key-prefix", "foreign")
-	spec := "apiVersion: airgap/v1\nkind: Bundle\nmetadata: {name: system, version: 0.1.0}\nspec: {from: [" + site.Built("dist/system.airgap") + "]}\n"
-	if err := os.WriteFile(filepath.Join(folder, "foreign.yaml"), []byte(spec), 0o600); err != nil {
+	if key == "" {
+		run("keygen", "--output-key-prefix", "foreign")
+		key = "foreign.key"
+	}
+	spec := "apiVersion: airgap/v1\nkind: Bundle\nmetadata: {name: system, version: " + version + "}\nspec: {platforms: [linux/" + runtime.GOARCH + "], from: [" + site.Built("dist/system.airgap") + "]}\n"
+	if err := os.WriteFile(filepath.Join(folder, "bundle.yaml"), []byte(spec), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run("build", "-f", "foreign.yaml", "-o", "foreign.airgap", "--key", "foreign.key")
+	run("build", "-f", "bundle.yaml", "-o", "bundle.airgap", "--key", key, "--from-key", site.Built("dist/development.pub"))
 	files := map[string][]byte{}
-	site.MustOutput(t, exec.Command("tar", "-xf", filepath.Join(folder, "foreign.airgap"), "-C", folder, "airgap.json", "airgap.json.sig"))
+	site.MustOutput(t, exec.Command("tar", "-xf", filepath.Join(folder, "bundle.airgap"), "-C", folder, "airgap.json", "airgap.json.sig"))
 	for _, name := range []string{"airgap.json", "airgap.json.sig"} {
 		data, err := os.ReadFile(filepath.Join(folder, name))
 		if err != nil {
