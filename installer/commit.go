@@ -34,7 +34,7 @@ type Report struct {
 
 	Images      int      `json:"images"`
 	BundleBytes int64    `json:"bundleBytes"`
-	FromPeers   int64    `json:"fromPeers,omitempty"` // bytes of it that came from other nodes
+	FromPeers   int64    `json:"fromPeers,omitempty"` // bytes of it that came from other nodes, those of an interrupted run included
 	Charts      int      `json:"charts"`
 	Manifests   int      `json:"manifests"`
 	Files       int      `json:"files"`
