@@ -244,7 +244,7 @@ func TestJoinRefused(t *testing.T) {
 		"another version": {func(_ *testSite, c *testCluster, _ *Options) {
 			c.refuse = &site.Error{Status: http.StatusConflict, Code: site.CodeVersion, Message: "Kubernetes v1.37.1 is newer than the servers' v1.36.0"}
 		}, ErrRefused, "newer than the servers'"},
-		"another signer": {func(s *testSite, _ *testCluster, o *Options) { o.Keys = []signing.PublicKey{s.other.Public()} }, signing.ErrUntrusted, "bundle site-a 1.0.0"},
+		"another signer": {func(s *testSite, _ *testCluster, o *Options) { o.Keys = []signing.PublicKey{s.other.Public()} }, signing.ErrUntrusted, `bundle "site-a 1.0.0" of the cluster`},
 		"no key":         {func(_ *testSite, _ *testCluster, o *Options) { o.Keys = nil }, ErrUsage, "--key"},
 		"an older bundle": {func(s *testSite, _ *testCluster, _ *Options) {
 			if err := errors.Join(os.MkdirAll(s.paths().Install(), 0o755), writeJSON(acceptedPath(s.paths()), map[string]accepted{"site-a": {Version: "1.4.0"}})); err != nil {

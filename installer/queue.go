@@ -35,13 +35,17 @@ func (r *run) fillQueue(ctx context.Context, trust bundle.Trust) error {
 		return errors.New("no node of the cluster has a bundle to give: install one on the server again, or give the stick's bundle here too")
 	}
 	for _, b := range list {
+		if slices.ContainsFunc(m.queue, func(q queued) bool { return q.digest == b.Digest }) {
+			continue
+		}
+		called := fmt.Sprintf("bundle %q of the cluster", b.Name+" "+b.Version) // nobody has signed these yet
 		q := queued{remote: m.peers.remote(b), digest: b.Digest}
 		if q.reader, err = bundle.NewRemoteReader(ctx, q.remote, trust); err != nil {
-			return fmt.Errorf("bundle %s %s of the cluster: %w", b.Name, b.Version, err)
+			return fmt.Errorf("%s: %w", called, err)
 		}
 		m.queue = append(m.queue, q)
 		if got, err := manifestDigest(q.reader.Manifest()); err != nil || got != b.Digest {
-			return errors.Join(err, fmt.Errorf("bundle %s %s of the cluster: %w: its manifest is %s, not %s as was said", b.Name, b.Version, bundle.ErrDigest, got, b.Digest))
+			return errors.Join(err, fmt.Errorf("%s: %w: its manifest is %s, not %s as was said", called, bundle.ErrDigest, got, b.Digest))
 		}
 		if err := r.checkVersion(q.reader.Manifest()); err != nil {
 			return err
