@@ -64,6 +64,21 @@ func testOwnImages(t *testing.T, s *node) {
 			s.runPod(t, name, image)
 		}
 	})
+	t.Run("airgap registry", func(t *testing.T) {
+		s := s.within(t)
+		out := s.Verb("registry", "push", podinfo, "team/by-hand:1")
+		if !strings.Contains(out, "pushed registry.airgap.internal/team/by-hand:1@sha256:") {
+			t.Errorf("push: %s", out)
+		}
+		if out := s.Verb("registry", "ls"); !strings.Contains(out, "registry.airgap.internal/team/app:1 ") || !strings.Contains(out, "registry.airgap.internal/team/by-hand:1 ") {
+			t.Errorf("ls:\n%s", out)
+		}
+		s.runPod(t, "by-hand", "registry.airgap.internal/team/by-hand:1")
+		s.Verb("registry", "rm", "team/by-hand:1")
+		if out := s.Verb("registry", "ls", "team/app"); strings.Contains(out, "by-hand") {
+			t.Errorf("removed, and listed:\n%s", out)
+		}
+	})
 	t.Run("what was deleted is gone", func(t *testing.T) {
 		if out, err := skopeo(token, "delete", "docker://"+registry+"/team/app:1"); err != nil {
 			t.Fatalf("delete: %v\n%s", err, out)
@@ -79,5 +94,31 @@ func testOwnImages(t *testing.T, s *node) {
 			}
 			return nil
 		})
+	})
+}
+
+// testPushedAcross pushes to one machine and runs a pod on another, which is a home of the image as well.
+func testPushedAcross(t *testing.T, first, second *node) {
+	podinfo := "oci:" + site.Built("build/podinfo/image") + ":" + podinfoImage
+	first.Verb("registry", "push", podinfo, "across/app:1")
+	site.Eventually(t, patience, func() error {
+		if out := second.Airgap("ctr", "-n", "airgap-registry", "images", "ls", "-q"); !strings.Contains(out, "registry.airgap.internal/across/app:1") {
+			return fmt.Errorf("%s has no copy: %s", second.Name, out)
+		}
+		return nil
+	})
+	for name, registry := range map[string]string{"across-first": first.IP + ":6446", "across-second": second.IP + ":6446", "across-site": "registry.airgap.internal"} {
+		first.Kubectl("run", name, "--image="+registry+"/across/app:1", "--image-pull-policy=Always", "--restart=Never",
+			"--overrides", `{"spec":{"nodeName":"`+second.Name+`"}}`)
+		first.Kubectl("wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
+		first.Kubectl("delete", "pod", name, "--wait=false", "--grace-period=1")
+	}
+	first.Verb("registry", "rm", "across/app:1")
+	site.Eventually(t, patience, func() error {
+		out, err := second.Command("crictl", "pull", "registry.airgap.internal/across/app:1").CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "no node of the site") {
+			return fmt.Errorf("%s pulls what was removed: %v\n%s", second.Name, err, out)
+		}
+		return nil
 	})
 }
