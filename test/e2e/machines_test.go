@@ -27,6 +27,7 @@ func TestTwoMachines(t *testing.T) {
 		return
 	}
 	t.Run("pods of both talk, as a policy allows", func(t *testing.T) { testTalk(t, first.within(t)) })
+	t.Run("what is pushed to one runs on the other", func(t *testing.T) { testPushedAcross(t, first.within(t), second.within(t)) })
 	t.Run("status knows the site", func(t *testing.T) { testSiteStatus(t, first.within(t), second.within(t)) })
 	t.Run("a name that is taken is refused", func(t *testing.T) {
 		cmd := third.JoinCommand(first.URL(), first.Token())
