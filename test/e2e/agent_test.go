@@ -31,6 +31,7 @@ func TestAgent(t *testing.T) {
 		{"services and DNS between machines", testAgentServices},
 		{"logs, exec, port-forward and top", testAgentStreams},
 		{"the site is known from the API", testAgentAnnotations},
+		{"an image that only the other node has", testAgentForeignImage},
 		{"memory", testAgentMemory},
 		{"the LAN is cut", testAgentCut},
 		{"a reboot while the server is down", testAgentReboot},
