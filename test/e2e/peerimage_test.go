@@ -9,7 +9,7 @@ import (
 // node has to find it at its peer.
 func testAgentForeignImage(t *testing.T, first, _ *node) {
 	const name = "only.on.first/team/app:1"
-	first.Verb("ctr", "-n", "k8s.io", "images", "tag", busyboxImage(t), name)
+	first.Airgap("ctr", "images", "tag", busyboxImage(t), name)
 	pod, _, _ := strings.Cut(pinnedPod, "---")
 	pod = strings.NewReplacer("NAME", "foreign", "NODE", "node-2", "BUSYBOX", name+"\n    imagePullPolicy: Always").Replace(pod)
 	first.Apply(pod)
