@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -186,6 +187,7 @@ func (r *run) startService(ctx context.Context) (string, error) {
 		if err := r.service.stop(ctx); err != nil {
 			return "", fmt.Errorf("stop the node: %w", err)
 		}
+		r.started = time.Now()
 	}
 	tried, err := r.service.start(ctx)
 	if err != nil {

@@ -43,7 +43,8 @@ type run struct {
 	unfinish  transaction // what this run continues, and has done itself
 	store     *registry.Store
 	importing *registry.Import
-	changed   bool // something that a running node must be restarted for
+	changed   bool      // something that a running node must be restarted for
+	started   time.Time // when this run started the node; before, it is the run's own beginning
 	report    *Report
 }
 
@@ -96,6 +97,7 @@ func newRun(opts Options) (*run, error) {
 	}
 	r.console = newConsole(r.Out, r.Terminal, len(r.steps))
 	r.report = &Report{Started: time.Now().UTC()}
+	r.started = r.report.Started
 	return r, nil
 }
 

@@ -49,7 +49,7 @@ func (r *run) awaitNode(ctx context.Context) (string, error) {
 		if r.Server.DisableAgent {
 			return "", nil
 		}
-		return nodeState(ctx, k, name, r.report.Started, &node)
+		return nodeState(ctx, k, name, r.started, &node)
 	})
 	if err != nil {
 		return "", err

@@ -82,7 +82,8 @@ func waitingRun(t *testing.T, kubeconfig string) *run {
 		paths:   paths, digest: "sha256:aa",
 		service:  &supervised{paths: paths, host: hostinfo.This()},
 		console:  newConsole(&strings.Builder{}, false, 1),
-		report:   &Report{Started: time.Now()},
+		report:   &Report{},
+		started:  time.Now(),
 		manifest: &bundle.Manifest{Charts: []bundle.Chart{{Release: "web", Version: "1.2.3"}}},
 	}
 }
