@@ -52,13 +52,14 @@ type FetcherOptions struct {
 // Fetcher takes blobs from peers into a spool folder, several at once, each from whom the tracker says. What is in
 // the spool under its final name is whole and has its digest. Its methods may be used by several goroutines.
 type Fetcher struct {
-	options FetcherOptions
-	client  *http.Client
-	stall   time.Duration // stallTimeout, but in tests
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-	wake    chan struct{} // the loop has something to do
-	news    chan struct{} // Next has something to look at
+	options  FetcherOptions
+	client   *http.Client
+	stall    time.Duration // stallTimeout, but in tests
+	hopeless time.Duration // hopelessAfter, but in tests
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+	wake     chan struct{} // the loop has something to do
+	news     chan struct{} // Next has something to look at
 
 	mu      sync.Mutex // guards what follows
 	blobs   map[string]*wanted
@@ -96,7 +97,7 @@ func NewFetcher(o FetcherOptions) (*Fetcher, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	now := time.Now()
 	f := &Fetcher{
-		options: o, client: newClient(o.TLS), stall: stallTimeout, cancel: cancel,
+		options: o, client: newClient(o.TLS), stall: stallTimeout, hopeless: hopelessAfter, cancel: cancel,
 		wake: make(chan struct{}, 1), news: make(chan struct{}, 1),
 		blobs: map[string]*wanted{}, rests: map[string]rest{}, slow: map[string]bool{}, reasons: map[string]string{}, moved: now, heard: now,
 	}

@@ -172,6 +172,44 @@ func TestNobodyGivesAnything(t *testing.T) {
 	}
 }
 
+// accomplice is a tracker that always names the same peer.
+type accomplice struct {
+	of    string
+	asked atomic.Int32
+}
+
+func (a *accomplice) Exchange(_ context.Context, r site.ExchangeRequest) (*site.ExchangeResponse, error) {
+	a.asked.Add(1)
+	answer := &site.ExchangeResponse{}
+	for _, digest := range r.Want {
+		answer.Take = append(answer.Take, site.Take{Digest: digest, From: a.of})
+	}
+	return answer, nil
+}
+
+// Nobody is waited for when all that can be asked have given wrong bytes, whatever the tracker says.
+func TestOnlyLiars(t *testing.T) {
+	s := newTestSite(t, []int64{1000000, 10})
+	liar := &fake{answer: wrong}
+	at, _ := s.serve(liar)
+	tracker := &accomplice{of: at}
+	j := s.join(func(o *FetcherOptions) { o.Tracker, o.Peers = tracker, []string{at} })
+	j.mu.Lock()
+	j.hopeless = time.Second
+	j.mu.Unlock()
+	began := time.Now()
+	err := j.takeAll(t.Context(), 0)
+	if !errors.Is(err, ErrStalled) || !strings.Contains(err.Error(), at+": it ") || !strings.Contains(err.Error(), errLiars.Error()) {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if n := tracker.asked.Load(); n > 30 {
+		t.Errorf("the tracker was asked %d times", n)
+	}
+}
+
 func TestSpoolOfAnEarlierRun(t *testing.T) {
 	s := newTestSite(t, []int64{300000, 200000, 100000, 500000})
 	dir := t.TempDir()

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -32,7 +33,12 @@ const (
 	longestBackoff  = 8 * time.Second
 	// waitingLonger is how many times the stall timeout a machine waits while the tracker tells it to.
 	waitingLonger = 3
+	// hopelessAfter is how long to wait for a peer that can be believed when all nodes that hold everything have given wrong bytes.
+	hopelessAfter = 30 * time.Second
 )
+
+// errLiars is a tracker's answer that names nobody but those who gave wrong bytes.
+var errLiars = errors.New("it names only machines that gave other bytes")
 
 // run decides what to take until ctx is done.
 func (f *Fetcher) run(ctx context.Context) {
@@ -118,6 +124,7 @@ func (f *Fetcher) exchange(ctx context.Context, request site.ExchangeRequest) (t
 		f.told = 0
 	}
 	f.done, f.failed = f.done[len(request.Done):], f.failed[len(request.Failed):]
+	liars := 0
 	for _, take := range answer.Take {
 		w := f.blobs[take.Digest]
 		switch {
@@ -125,9 +132,14 @@ func (f *Fetcher) exchange(ctx context.Context, request site.ExchangeRequest) (t
 			// It is among what is wanted the next time, which tells the tracker.
 		case f.rests[take.From].ever:
 			f.failed = append(f.failed, site.Take{Digest: take.Digest, From: take.From, Why: site.WhyBytes})
+			liars++
 		default:
 			f.start(ctx, w, take.From, true)
 		}
+	}
+	if liars > 0 && liars == len(answer.Take) {
+		f.reasons["the server"] = errLiars.Error()
+		return 0, errLiars
 	}
 	return max(answer.Wait, 0), nil
 }
@@ -183,10 +195,18 @@ func (f *Fetcher) checkStall() {
 	if f.options.Tracker != nil && now.Sub(f.heard) < trackerPatience {
 		limit *= waitingLonger
 	}
+	if f.allLied() && f.large+f.tiny == 0 {
+		limit = min(limit, f.hopeless)
+	}
 	if silent := now.Sub(f.moved); silent > limit && f.err == nil {
 		f.err = fmt.Errorf("%w: %d blobs are missing, and nothing came for %v%s", ErrStalled, f.left-len(f.ready), silent.Round(time.Second), f.explain())
 		poke(f.news)
 	}
+}
+
+// allLied tells whether every node that holds everything has given wrong bytes. The lock is held.
+func (f *Fetcher) allLied() bool {
+	return len(f.options.Peers) > 0 && !slices.ContainsFunc(f.options.Peers, func(from string) bool { return !f.rests[from].ever })
 }
 
 // explain lists why peers gave nothing, ordered by peer.

@@ -26,6 +26,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,12 +35,15 @@ import (
 )
 
 // liar is a machine that has the cluster's own authority, as a first machine in somebody else's hands has. It answers joins as the real
-// server does, but says that it is the only one to take bundles from, and changes what it gives.
+// server does, but says that bundles are to be taken from it, and changes what it gives.
 type liar struct {
 	t      *testing.T
 	first  *site.Node
 	tamper func(*http.Response) error // of what a peer answers
-	honest string                     // "address:port" of a peer that is told to whoever could not take a blob from here; empty: none
+	honest string                     // "address:port" of a peer that joiners are told of too; empty: none
+
+	mu     sync.Mutex
+	failed map[string]bool // digests that a joiner could not take from here
 }
 
 const (
@@ -52,7 +56,8 @@ const (
 // start lets the liar answer until the test ends.
 func (l *liar) start() {
 	l.t.Helper()
-	tls := filepath.Join(l.first.Paths.TLS())
+	l.failed = map[string]bool{}
+	tls := l.first.Paths.TLS()
 	authority, err := os.ReadFile(filepath.Join(tls, "ca-bundle.crt"))
 	if err != nil {
 		l.t.Fatal(err)
@@ -79,7 +84,7 @@ func (l *liar) start() {
 	l.serve(":6446", forward("6446", l.tamper))
 }
 
-// rewriteJoin names the liar as the only one to take bundles from.
+// rewriteJoin names the liar as who has the bundles, and the honest one after it.
 func (l *liar) rewriteJoin(r *http.Response) error {
 	if r.Request.URL.Path != protocol.PathJoin || r.StatusCode != http.StatusOK {
 		return nil
@@ -89,6 +94,9 @@ func (l *liar) rewriteJoin(r *http.Response) error {
 		return err
 	}
 	joined.Cluster.Peers = []string{liarPeer}
+	if l.honest != "" {
+		joined.Cluster.Peers = append(joined.Cluster.Peers, l.honest)
+	}
 	data, err := json.Marshal(joined)
 	if err != nil {
 		return err
@@ -98,7 +106,7 @@ func (l *liar) rewriteJoin(r *http.Response) error {
 	return nil
 }
 
-// exchange has everything taken from the liar, or, what could not be, from the honest one.
+// exchange has everything taken from the liar, or, what could not be taken from it before, from the honest one.
 func (l *liar) exchange(w http.ResponseWriter, r *http.Request) {
 	var asked protocol.ExchangeRequest
 	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
@@ -106,13 +114,14 @@ func (l *liar) exchange(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var answer protocol.ExchangeResponse
-	failed := map[string]bool{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, f := range asked.Failed {
-		failed[f.Digest] = true
+		l.failed[f.Digest] = true
 	}
 	for _, digest := range asked.Want[:min(len(asked.Want), asked.Slots)] {
 		from := liarPeer
-		if failed[digest] && l.honest != "" {
+		if l.failed[digest] && l.honest != "" {
 			from = l.honest
 		}
 		answer.Take = append(answer.Take, protocol.Take{Digest: digest, From: from})
