@@ -40,7 +40,7 @@ func TestDatastores(t *testing.T) {
 	before := s.survivor()
 
 	stopped := s.Refuse(1, "datastore", "migrate", "--data-dir", s.Paths.DataDir, "--to", "https://127.0.0.1:2379")
-	if !strings.Contains(stopped, "a server already runs") {
+	if !strings.Contains(stopped, "a node already runs") {
 		t.Errorf("a migration under a running server: %s", stopped)
 	}
 	for _, move := range []struct {

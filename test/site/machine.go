@@ -81,6 +81,9 @@ func (m *Machine) Processes() []Process {
 			continue
 		}
 		line, _ := os.ReadFile(filepath.Join(folder, "cmdline"))
+		if len(line) == 0 {
+			continue // it has ended, and its parent has not asked how
+		}
 		cgroup, _ := os.ReadFile(filepath.Join(folder, "cgroup"))
 		namespace, _ := os.Stat(filepath.Join(folder, "ns/net"))
 		if namesFolder(line, m.Paths.DataDir) || namesFolder(line, m.Paths.Run()) ||
