@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -26,24 +27,21 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	protocol "airgap/internal/site"
+	"airgap/node/config"
 	"airgap/test/site"
 )
 
 // liar is a machine that has the cluster's own authority, as a first machine in somebody else's hands has. It answers joins as the real
-// server does, but says that bundles are to be taken from it, and changes what it gives.
+// server does, but says that it is the only one to take bundles from, and changes what it gives.
 type liar struct {
 	t      *testing.T
 	first  *site.Node
 	tamper func(*http.Response) error // of what a peer answers
-	honest string                     // "address:port" of a peer that joiners are told of too; empty: none
-
-	mu     sync.Mutex
-	failed map[string]bool // digests that a joiner could not take from here
 }
 
 const (
@@ -56,7 +54,6 @@ const (
 // start lets the liar answer until the test ends.
 func (l *liar) start() {
 	l.t.Helper()
-	l.failed = map[string]bool{}
 	tls := l.first.Paths.TLS()
 	authority, err := os.ReadFile(filepath.Join(tls, "ca-bundle.crt"))
 	if err != nil {
@@ -84,7 +81,7 @@ func (l *liar) start() {
 	l.serve(":6446", forward("6446", l.tamper))
 }
 
-// rewriteJoin names the liar as who has the bundles, and the honest one after it.
+// rewriteJoin names the liar as the only one who has the bundles.
 func (l *liar) rewriteJoin(r *http.Response) error {
 	if r.Request.URL.Path != protocol.PathJoin || r.StatusCode != http.StatusOK {
 		return nil
@@ -94,9 +91,6 @@ func (l *liar) rewriteJoin(r *http.Response) error {
 		return err
 	}
 	joined.Cluster.Peers = []string{liarPeer}
-	if l.honest != "" {
-		joined.Cluster.Peers = append(joined.Cluster.Peers, l.honest)
-	}
 	data, err := json.Marshal(joined)
 	if err != nil {
 		return err
@@ -106,7 +100,7 @@ func (l *liar) rewriteJoin(r *http.Response) error {
 	return nil
 }
 
-// exchange has everything taken from the liar, or, what could not be taken from it before, from the honest one.
+// exchange has everything taken from the liar.
 func (l *liar) exchange(w http.ResponseWriter, r *http.Request) {
 	var asked protocol.ExchangeRequest
 	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
@@ -114,22 +108,29 @@ func (l *liar) exchange(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var answer protocol.ExchangeResponse
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, f := range asked.Failed {
-		l.failed[f.Digest] = true
-	}
 	for _, digest := range asked.Want[:min(len(asked.Want), asked.Slots)] {
-		from := liarPeer
-		if l.failed[digest] && l.honest != "" {
-			from = l.honest
-		}
-		answer.Take = append(answer.Take, protocol.Take{Digest: digest, From: from})
+		answer.Take = append(answer.Take, protocol.Take{Digest: digest, From: liarPeer})
 	}
 	if len(answer.Take) == 0 {
 		answer.Wait = time.Second
 	}
 	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// register makes the liar a node of the cluster that has all of its bundles, as the server sees it.
+func (l *liar) register() {
+	l.t.Helper()
+	var bundles string
+	site.Eventually(l.t, 2*time.Minute, func() error { // a node says what it has once a minute
+		bundles = l.first.Kubectl("get", "node", "node-1", "-o", `jsonpath={.metadata.annotations.airgap\.internal/bundles}`)
+		if bundles == "" {
+			return errors.New("the first machine does not say which bundles it has")
+		}
+		return nil
+	})
+	l.first.Apply("{apiVersion: v1, kind: Node, metadata: {name: liar, annotations: {" + config.PeerPortAnnotation + `: "6446", ` + config.BundlesAnnotation + `: "` + bundles + `"}}}`)
+	l.first.Kubectl("patch", "node", "liar", "--subresource=status", "--type=merge", "-p", `{"status": {
+		"addresses": [{"type": "InternalIP", "address": "`+site.OutsideIP+`"}], "conditions": [{"type": "Ready", "status": "True"}]}}`)
 }
 
 // serve answers on the LAN, with a certificate that the cluster's authority signed.
@@ -261,24 +262,42 @@ func TestHostileFirstMachine(t *testing.T) {
 		})
 	}
 	t.Run("a hostile peer beside an honest one", func(t *testing.T) {
-		n := victim.Within(t)
-		l := &liar{t: t, first: first.Within(t), honest: first.IP + ":6446", tamper: func(r *http.Response) error {
+		n, server := victim.Within(t), first.Within(t)
+		n.Airgap("uninstall", "--yes", "--force", "--data-dir", n.Paths.DataDir)
+		server.Kubectl("delete", "node", "node-2", "--ignore-not-found")
+		var lies atomic.Int32
+		l := &liar{t: t, first: server, tamper: func(r *http.Response) error {
 			if isBlob(r) {
+				lies.Add(1)
 				r.Body = &flip{ReadCloser: r.Body}
 			}
 			return nil
 		}}
 		l.start()
+		l.register()
+		defer server.Kubectl("delete", "node", "liar")
 		began := time.Now()
-		out, err := n.JoinCommand(liarServer, first.Within(t).Token()).CombinedOutput()
+		out, err := n.JoinCommand(server.URL(), server.Token()).CombinedOutput()
 		if err != nil {
 			t.Errorf("the join: %v\n%s", err, out)
 		}
+		if lies.Load() == 0 {
+			t.Error("nothing was asked of the hostile one")
+		}
 		wantVerified(t, n)
-		tell(t, "hostile peer, an honest one beside it", "it joins from the honest one", "%.0f s", time.Since(began).Seconds())
+		tell(t, "hostile peer, an honest one beside it", "it joins from the honest one", "%.0f s, lied to %d times", time.Since(began).Seconds(), lies.Load())
 	})
 	t.Run("an older bundle", func(t *testing.T) {
 		n := victim.Within(t)
+		// It knows of no other node by now.
+		cluster, err := protocol.LoadCluster(n.Paths.AgentPKI())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cluster.Peers = []string{liarPeer}
+		if err := protocol.SaveCluster(n.Paths.AgentPKI(), cluster); err != nil {
+			t.Fatal(err)
+		}
 		l := &liar{t: t, first: first.Within(t), tamper: offer(repacked(t, "0.0.9", site.Built("dist/development.key")))}
 		l.start()
 		out, err := n.JoinCommand(liarServer, first.Within(t).Token()).CombinedOutput()
@@ -298,15 +317,16 @@ func offer(files map[string][]byte) func(*http.Response) error {
 	sum := sha256.Sum256(files["airgap.json"])
 	digest := "sha256:" + hex.EncodeToString(sum[:])
 	list, err := json.Marshal(protocol.BundleList{Bundles: []protocol.Bundle{{
-		Name: "system", Version: "0.0.9", Digest: digest, Files: []string{"airgap.json", "airgap.json.sig"}, Order: 1, Platform: []string{"linux/" + runtime.GOARCH},
+		Name: "system", Version: "0.0.9", Digest: digest, Files: signedFiles, Order: 1, Platform: []string{"linux/" + runtime.GOARCH},
 	}}})
 	return func(r *http.Response) error {
 		path := r.Request.URL.Path
 		data := list
-		if rest, found := strings.CutPrefix(path, protocol.PathBundles+"/"+digest+"/"); found {
-			data = files[rest]
-		} else if path != protocol.PathBundles {
-			return nil
+		if path != protocol.PathBundles {
+			name, _ := strings.CutPrefix(path, protocol.PathBundles+"/"+digest+"/")
+			if data = files[name]; data == nil {
+				return nil
+			}
 		}
 		r.StatusCode, r.Status = http.StatusOK, "200 OK"
 		withoutLength(r, io.NopCloser(bytes.NewReader(data)))
@@ -320,6 +340,9 @@ func withContext(ctx context.Context, cmd *exec.Cmd) *exec.Cmd {
 	limited.Env = cmd.Env
 	return limited
 }
+
+// signedFiles are a bundle's manifest and its signature.
+var signedFiles = []string{"airgap.json", "airgap.json.sigstore.json", "airgap.json.sig"}
 
 // repacked is the system bundle in another version: its manifest and signature, by name. An empty key is a new one, which nobody trusts.
 func repacked(t *testing.T, version, key string) map[string][]byte {
@@ -340,8 +363,8 @@ func repacked(t *testing.T, version, key string) map[string][]byte {
 	}
 	run("build", "-f", "bundle.yaml", "-o", "bundle.airgap", "--key", key, "--from-key", site.Built("dist/development.pub"))
 	files := map[string][]byte{}
-	site.MustOutput(t, exec.Command("tar", "-xf", filepath.Join(folder, "bundle.airgap"), "-C", folder, "airgap.json", "airgap.json.sig"))
-	for _, name := range []string{"airgap.json", "airgap.json.sig"} {
+	site.MustOutput(t, exec.Command("tar", append([]string{"-xf", filepath.Join(folder, "bundle.airgap"), "-C", folder}, signedFiles...)...))
+	for _, name := range signedFiles {
 		data, err := os.ReadFile(filepath.Join(folder, name))
 		if err != nil {
 			t.Fatal(err)
