@@ -83,28 +83,40 @@ func TestLinkLocal(t *testing.T) {
 	web, client := n.pod(0, "a", "web", app("web")), n.pod(1, "a", "client", app("client"))
 	host := &machine{NetNS: current(t), t: t, addresses: n.gate}
 	host.serve()
-	reaches := func(to *machine, device string) bool {
-		var target netip.Addr
-		to.do(func() error {
+	linkLocal := func(m *machine, device string) (address netip.Addr, index int) {
+		m.do(func() error {
 			link, err := netlink.LinkByName(device)
 			if err != nil {
 				return err
 			}
+			index = link.Attrs().Index
 			all, err := netlink.AddrList(link, netlink.FAMILY_V6)
 			for _, a := range all {
 				if a.IP.IsLinkLocalUnicast() {
-					target, _ = netip.AddrFromSlice(a.IP)
+					address, _ = netip.AddrFromSlice(a.IP)
 				}
 			}
 			return err
 		})
-		var index int
+		return address, index
+	}
+	reaches := func(to *machine, device string) (ok bool) {
+		target, _ := linkLocal(to, device)
+		source, index := linkLocal(client, "eth0")
+		zone := strconv.Itoa(index)
+		// From an address of its own choice the kernel takes the pod's, which policies do know, as long as it still
+		// checks that the link-local one is nobody else's.
+		dialer := net.Dialer{Timeout: quiet, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(source.WithZone(zone), 0))}
 		client.do(func() error {
-			link, err := netlink.LinkByName("eth0")
-			index = link.Attrs().Index
-			return err
+			conn, err := dialer.Dial("tcp", netip.AddrPortFrom(target.WithZone(zone), 8080).String())
+			if err != nil {
+				return nil
+			}
+			defer conn.Close()
+			ok = answers(conn)
+			return nil
 		})
-		return client.reaches("tcp", netip.AddrPortFrom(target.WithZone(strconv.Itoa(index)), 8080), to)
+		return ok
 	}
 	n.apply("p", "{podSelector: {matchLabels: {app: nobody}}}")
 	n.settled()
