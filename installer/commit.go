@@ -119,7 +119,7 @@ func (r *run) accept() error {
 		now.Floor = m.VersionFloor
 	}
 	all[m.Name] = now
-	return writeJSON(acceptedPath(r.paths), all)
+	return atomicfile.WriteJSON(acceptedPath(r.paths), all, 0o644)
 }
 
 // writeReport writes the report and returns its path.
@@ -129,7 +129,7 @@ func (r *run) writeReport() (string, error) {
 	}
 	name := fmt.Sprintf("%s-%s-%s.json", r.report.Finished.Format("20060102T150405Z"), r.report.Bundle, r.report.Version)
 	path := filepath.Join(r.reports(), name)
-	return path, writeJSON(path, r.report)
+	return path, atomicfile.WriteJSON(path, r.report, 0o644)
 }
 
 // readReports returns the reports of all installs, the oldest first.
@@ -186,7 +186,7 @@ func (r *run) keepHostFiles() error {
 		}
 	}
 	if len(all) > 0 {
-		if err := writeJSON(hostFilesPath(r.paths), all); err != nil {
+		if err := atomicfile.WriteJSON(hostFilesPath(r.paths), all, 0o644); err != nil {
 			return err
 		}
 	}
@@ -203,7 +203,7 @@ func (r *run) keepHostFiles() error {
 	return err
 }
 
-// readJSON reads a file that writeJSON wrote; one that does not exist leaves v as it is.
+// readJSON reads a file that atomicfile.WriteJSON wrote; one that does not exist leaves v as it is.
 func readJSON(path string, v any) error {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -216,14 +216,6 @@ func readJSON(path string, v any) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
-}
-
-func writeJSON(path string, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(path, append(data, '\n'), 0o644)
 }
 
 // fileSHA256 returns the digest of a file, in hex.

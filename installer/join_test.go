@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/internal/atomicfile"
 	"airgap/internal/site"
 	"airgap/node/config"
 	"airgap/registry/peer"
@@ -247,7 +248,7 @@ func TestJoinRefused(t *testing.T) {
 		"another signer": {func(s *testSite, _ *testCluster, o *Options) { o.Keys = []signing.PublicKey{s.other.Public()} }, signing.ErrUntrusted, `bundle "site-a 1.0.0" of the cluster`},
 		"no key":         {func(_ *testSite, _ *testCluster, o *Options) { o.Keys = nil }, ErrUsage, "--key"},
 		"an older bundle": {func(s *testSite, _ *testCluster, _ *Options) {
-			if err := errors.Join(os.MkdirAll(s.paths().Install(), 0o755), writeJSON(acceptedPath(s.paths()), map[string]accepted{"site-a": {Version: "1.4.0"}})); err != nil {
+			if err := errors.Join(os.MkdirAll(s.paths().Install(), 0o755), atomicfile.WriteJSON(acceptedPath(s.paths()), map[string]accepted{"site-a": {Version: "1.4.0"}}, 0o644)); err != nil {
 				t.Fatal(err)
 			}
 		}, ErrRefused, "older than 1.4.0"},

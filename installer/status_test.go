@@ -15,6 +15,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"airgap/internal/atomicfile"
 	"airgap/internal/hostinfo"
 	"airgap/node/config"
 )
@@ -37,9 +38,9 @@ func installedNode(t *testing.T) config.Paths {
 		}
 	}
 	if err := errors.Join(
-		writeJSON(acceptedPath(p), map[string]accepted{"site-a": {Version: "1.4.0"}}),
-		writeJSON(p.Install()+"/reports/1.json", Report{Bundle: "system", Airgap: "0.1.0", Finished: time.Unix(100, 0)}),
-		writeJSON(p.Install()+"/reports/0.json", Report{Bundle: "site-a", Finished: time.Unix(200, 0)}),
+		atomicfile.WriteJSON(acceptedPath(p), map[string]accepted{"site-a": {Version: "1.4.0"}}, 0o644),
+		atomicfile.WriteJSON(p.Install()+"/reports/1.json", Report{Bundle: "system", Airgap: "0.1.0", Finished: time.Unix(100, 0)}, 0o644),
+		atomicfile.WriteJSON(p.Install()+"/reports/0.json", Report{Bundle: "site-a", Finished: time.Unix(200, 0)}, 0o644),
 		os.WriteFile(p.DB()+"/state.db", make([]byte, 8192), 0o600),
 	); err != nil {
 		t.Fatal(err)
@@ -167,7 +168,7 @@ func TestAgentComponents(t *testing.T) {
 		KubeletHealthPort: port(ill), ProxyHealthPort: port(well), RegistryPort: port(well),
 		FlannelBackend: config.FlannelVXLAN, DisableNetworkPolicy: true,
 	}
-	if err := errors.Join(writeJSON(p.AgentHandover(), handover), os.MkdirAll(p.AgentEtc()+"/cni/net.d", 0o755),
+	if err := errors.Join(atomicfile.WriteJSON(p.AgentHandover(), handover, 0o644), os.MkdirAll(p.AgentEtc()+"/cni/net.d", 0o755),
 		os.WriteFile(p.AgentEtc()+"/cni/net.d/10-airgap.conflist", nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -195,9 +196,9 @@ func TestAgentComponents(t *testing.T) {
 func TestTellServer(t *testing.T) {
 	p := installedNode(t)
 	failed := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
-	if err := writeJSON(p.ServerState(), config.ServerState{
+	if err := atomicfile.WriteJSON(p.ServerState(), config.ServerState{
 		PID: 7, Started: failed, Components: []string{"certificates", "kube-scheduler", "servicelb"}, Disabled: []string{"servicelb"}, Failure: "kube-controller-manager: ended by itself", Failed: &failed,
-	}); err != nil {
+	}, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	state := func(s *Status, name string) string {

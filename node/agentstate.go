@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"reflect"
 	"sync"
@@ -96,11 +95,7 @@ func (s *agentState) change(apply func(*config.AgentState)) {
 	if reflect.DeepEqual(before, s.state) {
 		return
 	}
-	data, err := json.MarshalIndent(s.state, "", "  ")
-	if err == nil {
-		err = atomicfile.Write(s.path, append(data, '\n'), 0o600)
-	}
-	if err != nil {
+	if err := atomicfile.WriteJSON(s.path, s.state, 0o600); err != nil {
 		klog.ErrorS(err, "what this agent says of itself cannot be written")
 	}
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -202,11 +201,7 @@ func hand(cfg *config.Agent, paths config.Paths) error {
 	if err := os.MkdirAll(paths.AgentEtc(), 0o700); err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(cfg, "", "  ")
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(paths.AgentHandover(), data, 0o600)
+	return atomicfile.WriteJSON(paths.AgentHandover(), cfg, 0o600)
 }
 
 // startBalancer makes the API server reachable on loopback.

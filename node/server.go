@@ -145,12 +145,8 @@ func setUpLogging(debug bool) {
 // runAgentChild keeps the agent running as a child. Its configuration, complete, is handed
 // over in a file.
 func runAgentChild(ctx context.Context, cfg *config.Server, paths config.Paths, o Options) error {
-	data, err := json.MarshalIndent(cfg.Agent, "", "  ")
-	if err != nil {
-		return err
-	}
 	file := paths.AgentHandover()
-	if err := atomicfile.Write(file, data, 0o600); err != nil {
+	if err := atomicfile.WriteJSON(file, cfg.Agent, 0o600); err != nil {
 		return err
 	}
 	return child.Run(ctx, child.Spec{

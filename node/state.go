@@ -1,7 +1,6 @@
 package node
 
 import (
-	"encoding/json"
 	"os"
 	"slices"
 	"time"
@@ -54,11 +53,7 @@ func (s *serverState) ended(err error) {
 }
 
 func (s *serverState) write() {
-	data, err := json.MarshalIndent(s.state, "", "  ")
-	if err == nil {
-		err = atomicfile.Write(s.path, append(data, '\n'), 0o600)
-	}
-	if err != nil {
+	if err := atomicfile.WriteJSON(s.path, s.state, 0o600); err != nil {
 		klog.ErrorS(err, "what this server says of itself cannot be written")
 	}
 }

@@ -7,6 +7,7 @@
 package atomicfile
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,6 +37,30 @@ func Write(path string, data []byte, mode fs.FileMode) (err error) {
 		return err
 	}
 	return Commit(f, path)
+}
+
+// WriteJSON replaces the file at path by v as indented JSON, with a newline at its end; else it is [Write].
+func WriteJSON(path string, v any, mode fs.FileMode) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return Write(path, append(data, '\n'), mode)
+}
+
+// Link makes path a symbolic link to target, in the place of what was there, in one step. When Link returns nil it is durable.
+func Link(target, path string) error {
+	temporary := path + ".new"
+	if err := ignoreNotExist(os.Remove(temporary)); err != nil {
+		return err
+	}
+	if err := os.Symlink(target, temporary); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
 }
 
 // Commit makes the open temporary file f the file at path, durably, and closes it. Both

@@ -59,3 +59,24 @@ func assertNames(t *testing.T, dir string, want ...string) {
 		t.Errorf("%s holds %v, want %v", dir, got, want)
 	}
 }
+
+func TestLinkReplacesWhatIsThere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "current")
+	if err := os.WriteFile(path, []byte("a file before there were links"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// What a power cut between making the link and renaming it leaves.
+	if err := os.Symlink("half", path+".new"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"first", "second"} {
+		if err := Link(want, path); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.Readlink(path); err != nil || got != want {
+			t.Errorf("the link says %q, %v; want %q", got, err, want)
+		}
+	}
+	assertNames(t, dir, "current")
+}

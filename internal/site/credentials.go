@@ -136,26 +136,12 @@ func SaveKubelet(dir string, data []byte) error {
 	if err := atomicfile.Write(filepath.Join(dir, file), data, 0o600); err != nil {
 		return err
 	}
-	link := filepath.Join(dir, FileKubelet)
-	if err := os.Remove(link + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Symlink(file, link+".new"); err != nil {
-		return err
-	}
-	if err := os.Rename(link+".new", link); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(dir)
+	return atomicfile.Link(file, filepath.Join(dir, FileKubelet))
 }
 
 // SaveCluster writes what a node knows of its cluster.
 func SaveCluster(dir string, c Cluster) error {
-	data, err := json.MarshalIndent(c, "", "  ")
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(filepath.Join(dir, FileCluster), append(data, '\n'), 0o600)
+	return atomicfile.WriteJSON(filepath.Join(dir, FileCluster), c, 0o600)
 }
 
 // LoadCluster reads what a node knows of its cluster. The error is [fs.ErrNotExist] if it has not joined.

@@ -1,10 +1,6 @@
 package config
 
 import (
-	"encoding/json"
-	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -38,17 +34,7 @@ func (p Paths) AgentState() string { return filepath.Join(p.Run(), "agent-state.
 
 // ReadAgentState reads what the last agent of these paths said of itself; zero if none has run on a machine of its own since the
 // machine's start.
-func ReadAgentState(p Paths) (AgentState, error) {
-	var state AgentState
-	data, err := os.ReadFile(p.AgentState())
-	if errors.Is(err, fs.ErrNotExist) {
-		return state, nil
-	}
-	if err != nil {
-		return state, err
-	}
-	return state, json.Unmarshal(data, &state)
-}
+func ReadAgentState(p Paths) (AgentState, error) { return readState[AgentState](p.AgentState()) }
 
 // Accepted is the file in which an install notes which bundles the machine has.
 func (p Paths) Accepted() string { return filepath.Join(p.Install(), "accepted.json") }

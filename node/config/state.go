@@ -34,9 +34,11 @@ func (p Paths) ServerState() string { return filepath.Join(p.Run(), "server.json
 func (p Paths) AgentHandover() string { return filepath.Join(p.Run(), "agent.json") }
 
 // ReadServerState reads what the last server of these paths said of itself; zero if none has run since the machine's start.
-func ReadServerState(p Paths) (ServerState, error) {
-	var state ServerState
-	data, err := os.ReadFile(p.ServerState())
+func ReadServerState(p Paths) (ServerState, error) { return readState[ServerState](p.ServerState()) }
+
+// readState reads a file in which a process says of itself how it is; zero if there is none.
+func readState[S any](file string) (state S, err error) {
+	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return state, nil
 	}

@@ -1,8 +1,6 @@
 package pki
 
 import (
-	"errors"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -100,20 +98,5 @@ func (i Issuer) issueKubelet(tls folder, current string, l leaf) error {
 	if err := atomicfile.Write(filepath.Join(filepath.Dir(current), dated), append(pkiutil.EncodeCertPEM(cert), keyPEM...), 0o600); err != nil {
 		return err
 	}
-	return relink(dated, current)
-}
-
-// relink makes link point to target, replacing what was there in one step.
-func relink(target, link string) error {
-	temporary := link + ".new"
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Symlink(target, temporary); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, link); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(filepath.Dir(link))
+	return atomicfile.Link(dated, current)
 }

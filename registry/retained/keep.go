@@ -1,7 +1,6 @@
 package retained
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -122,11 +121,7 @@ func (f *Folder) publish(digits string, r record, files map[string][]byte) (err 
 			return err
 		}
 	}
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Write(filepath.Join(temporary, recordFile), append(data, '\n'), 0o600); err != nil {
+	if err := atomicfile.WriteJSON(filepath.Join(temporary, recordFile), r, 0o600); err != nil {
 		return err
 	}
 	if err := f.forget(digits); err != nil {
