@@ -1,19 +1,12 @@
 package installer
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +20,7 @@ import (
 	"time"
 
 	"airgap/internal/site"
+	"airgap/internal/testca"
 	"airgap/registry/peer"
 )
 
@@ -36,9 +30,7 @@ const testSecret = "swordfish-swordfish"
 // the real handler of peers, with what a site has retained.
 type testCluster struct {
 	t     testing.TB
-	key   *ecdsa.PrivateKey
-	ca    *x509.Certificate
-	pem   []byte
+	ca    *testca.Authority
 	url   string
 	token site.Token
 
@@ -63,24 +55,12 @@ func newCluster(t testing.TB, content peer.Content) *testCluster {
 	c.leave = func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(site.LeaveResponse{Left: true})
 	}
-	c.key = c.newKey()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test-ca"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, c.key.Public(), c.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.ca, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	c.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	c.token = site.Token{CAHash: site.HashCA(c.pem), User: site.UserNode, Secret: testSecret}
+	c.ca = testca.New(t, "test-ca")
+	c.token = site.Token{CAHash: site.HashCA(c.ca.PEM), User: site.UserNode, Secret: testSecret}
 
 	c.restart()
 	api := http.NewServeMux()
-	api.HandleFunc(site.PathAuthorities, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(c.pem) })
+	api.HandleFunc(site.PathAuthorities, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(c.ca.PEM) })
 	api.HandleFunc(site.PathJoin, c.join)
 	api.HandleFunc(site.PathExchange, func(w http.ResponseWriter, r *http.Request) { c.tracker.Load().ServeHTTP(w, r) })
 	api.HandleFunc(site.PathRenew, c.renew)
@@ -114,49 +94,19 @@ func (c *counting) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *testCluster) newKey() *ecdsa.PrivateKey {
-	c.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return key
-}
-
 // listen serves on loopback with a certificate of the cluster's.
 func (c *testCluster) listen(handler http.Handler, clients tls.ClientAuthType) string {
 	c.t.Helper()
-	key := c.newKey()
-	block, _ := pem.Decode([]byte(c.sign("server", "", key.Public(), []string{"127.0.0.1"})))
 	pool := x509.NewCertPool()
-	pool.AddCert(c.ca)
+	pool.AddCert(c.ca.Certificate)
 	server := httptest.NewUnstartedServer(handler)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.TLS = &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{block.Bytes}, PrivateKey: key}}, ClientCAs: pool, ClientAuth: clients,
+		Certificates: []tls.Certificate{*c.ca.Issue(testca.Leaf{Name: "server", Hosts: []string{"127.0.0.1"}})}, ClientCAs: pool, ClientAuth: clients,
 	}
 	server.StartTLS()
 	c.t.Cleanup(server.Close)
 	return server.URL
-}
-
-func (c *testCluster) sign(name, organization string, key crypto.PublicKey, addresses []string) string {
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if organization != "" {
-		template.Subject.Organization = []string{organization}
-	}
-	for _, address := range addresses {
-		template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, c.ca, key, c.key)
-	if err != nil {
-		c.t.Error(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 func (c *testCluster) join(w http.ResponseWriter, r *http.Request) {
@@ -180,12 +130,12 @@ func (c *testCluster) join(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			c.t.Error(err)
 		}
-		return c.sign(name, organization, key, c.request.Addresses)
+		return string(c.ca.Sign(key, testca.Leaf{Name: name, Organization: organization, Hosts: c.request.Addresses}))
 	}
 	node, keys := "system:node:"+c.request.NodeName, c.request.PublicKeys
 	_ = json.NewEncoder(w).Encode(site.JoinResponse{
 		Issued: site.Issued{
-			Authorities: string(c.pem), Kubelet: issue(node, "system:nodes", keys.Kubelet), Serving: issue(node, "system:nodes", keys.Serving),
+			Authorities: string(c.ca.PEM), Kubelet: issue(node, "system:nodes", keys.Kubelet), Serving: issue(node, "system:nodes", keys.Serving),
 			Proxy: issue("system:kube-proxy", "", keys.Proxy), NetworkPolicy: issue("airgap:network-policy", "", keys.NetworkPolicy),
 		},
 		Cluster: site.Cluster{
@@ -205,7 +155,7 @@ func (c *testCluster) renew(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(site.Error{Code: site.CodeName, Message: "node-2 was deleted from the cluster"})
 		return
 	}
-	_ = json.NewEncoder(w).Encode(site.Issued{Authorities: string(c.pem)})
+	_ = json.NewEncoder(w).Encode(site.Issued{Authorities: string(c.ca.PEM)})
 }
 
 // joining is an install on the site that joins the cluster and reads its bundles.

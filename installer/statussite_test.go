@@ -3,11 +3,7 @@ package installer
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +12,7 @@ import (
 	"time"
 
 	"airgap/internal/site"
+	"airgap/internal/testca"
 	"airgap/node/config"
 )
 
@@ -46,13 +43,9 @@ func joinedMachine(t *testing.T, notAfter time.Time) config.Paths {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ca := testca.New(t, "test-ca")
 	issue := func(key *ecdsa.PrivateKey) string {
-		template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: notAfter.AddDate(-1, 0, 0), NotAfter: notAfter}
-		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+		return string(ca.Sign(key.Public(), testca.Leaf{NotBefore: notAfter.AddDate(-1, 0, 0), NotAfter: notAfter}))
 	}
 	c := site.Credentials{Keys: keys, Password: "x", Issued: site.Issued{
 		Authorities: "x", Kubelet: issue(keys.Kubelet), Serving: issue(keys.Serving), Proxy: issue(keys.Proxy), NetworkPolicy: issue(keys.NetworkPolicy)}}

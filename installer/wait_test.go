@@ -2,14 +2,8 @@ package installer
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,6 +17,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/internal/hostinfo"
+	"airgap/internal/testca"
 	"airgap/node/config"
 )
 
@@ -38,25 +33,13 @@ func apiServer(t *testing.T, answer func(path string) (body string, found bool))
 		fmt.Fprint(w, body)
 	}))
 	t.Cleanup(server.Close)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "admin"}, NotAfter: time.Now().Add(time.Hour)}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encode := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+	key, ca := testca.NewKey(t), testca.New(t, "test-ca")
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	data, err := yaml.Marshal(map[string]any{
 		"clusters": []any{map[string]any{"cluster": map[string]any{
-			"server": server.URL, "certificate-authority-data": encode("CERTIFICATE", server.Certificate().Raw)}}},
+			"server": server.URL, "certificate-authority-data": authority}}},
 		"users": []any{map[string]any{"user": map[string]any{
-			"client-certificate-data": encode("CERTIFICATE", certificate), "client-key-data": encode("PRIVATE KEY", keyDER)}}},
+			"client-certificate-data": ca.Sign(key.Public(), testca.Leaf{Name: "admin"}), "client-key-data": testca.EncodeKey(t, key)}}},
 	})
 	if err != nil {
 		t.Fatal(err)

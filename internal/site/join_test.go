@@ -2,17 +2,10 @@ package site
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"io/fs"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,17 +13,15 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"airgap/internal/hostinfo"
+	"airgap/internal/testca"
 )
 
 // cluster is a server of joins, as far as a joiner sees it.
 type cluster struct {
 	t       *testing.T
-	key     *ecdsa.PrivateKey
-	ca      *x509.Certificate
-	pem     []byte
+	ca      *testca.Authority
 	request JoinRequest
 	busy    int    // how many joins are put off
 	refuse  *Error // what joins are refused with
@@ -41,53 +32,18 @@ type cluster struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t}
-	c.key = newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test-ca"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, c.key.Public(), c.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.ca, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	c.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-
-	serverKey := newKey(t)
-	block, _ := pem.Decode([]byte(c.sign("server", serverKey.Public())))
+	c.ca = testca.New(t, "test-ca")
 	server := httptest.NewUnstartedServer(http.HandlerFunc(c.serve))
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{block.Bytes}, PrivateKey: serverKey}}}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{*c.ca.Issue(testca.Leaf{Name: "server", Hosts: []string{"127.0.0.1"}})}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	c.url = server.URL
 	return c
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func (c *cluster) sign(name string, key any) string {
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}, c.ca, key, c.key)
-	if err != nil {
-		c.t.Error(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
-
 func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == PathAuthorities {
-		_, _ = w.Write(c.pem)
+		_, _ = w.Write(c.ca.PEM)
 		return
 	}
 	refusal := c.refuse
@@ -112,20 +68,20 @@ func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
 			c.t.Error(err)
 		}
 		if c.forge {
-			key = c.key.Public()
+			key = c.ca.Key.Public()
 		}
-		return c.sign(name, key)
+		return string(c.ca.Sign(key, testca.Leaf{Name: name, Hosts: []string{"127.0.0.1"}}))
 	}
 	keys := c.request.PublicKeys
 	_ = json.NewEncoder(w).Encode(JoinResponse{Issued: Issued{
-		Authorities: string(c.pem), Kubelet: issue("system:node:n1", keys.Kubelet), Serving: issue("n1", keys.Serving),
+		Authorities: string(c.ca.PEM), Kubelet: issue("system:node:n1", keys.Kubelet), Serving: issue("n1", keys.Serving),
 		Proxy: issue("proxy", keys.Proxy), NetworkPolicy: issue("policy", keys.NetworkPolicy),
 	}, Cluster: Cluster{ClusterCIDR: "10.42.0.0/16"}, Warnings: []string{"a clone"}})
 }
 
 func (c *cluster) machine() Machine {
 	return Machine{
-		Server: c.url, Token: Token{CAHash: HashCA(c.pem), User: UserNode, Secret: "swordfish"}, PKI: filepath.Join(c.t.TempDir(), "pki"),
+		Server: c.url, Token: Token{CAHash: HashCA(c.ca.PEM), User: UserNode, Secret: "swordfish"}, PKI: filepath.Join(c.t.TempDir(), "pki"),
 		NodeName: "n1", Addresses: []string{"10.0.0.2"}, PeerPort: DefaultPeerPort,
 		Host: hostinfo.Host{FS: fstest.MapFS{
 			"etc/machine-id":                      {Data: []byte("0123456789abcdef0123456789abcdef\n")},

@@ -175,7 +175,7 @@ func TestOnlyNodesAreLetIn(t *testing.T) {
 	for organization, status := range map[string]int{nodesGroup: 200, "system:masters": 403} {
 		get(t, &http.Client{Transport: &http.Transport{TLSClientConfig: s.clientTLS(organization)}}, "GET", path, status)
 	}
-	nobody, err := site.TLSConfig(s.pem, nil)
+	nobody, err := site.TLSConfig(s.ca.PEM, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,18 +2,12 @@ package peer
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log"
-	"math/big"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
@@ -26,6 +20,7 @@ import (
 	"time"
 
 	"airgap/internal/site"
+	"airgap/internal/testca"
 )
 
 // testSite is a server with a tracker and everything, a seeder, and an authority that makes its machines nodes.
@@ -39,9 +34,7 @@ type testSite struct {
 	blobs      []site.Blob
 	uplink     float64 // bytes a second that each machine can send; 0: any
 	bytes      int64
-	authority  *x509.Certificate
-	key        *ecdsa.PrivateKey
-	pem        []byte
+	ca         *testca.Authority
 }
 
 // newTestSite makes one whose bundle has blobs of the given sizes.
@@ -50,7 +43,7 @@ func newTestSite(t testing.TB, sizes []int64) *testSite { return newSlowSite(t, 
 // newSlowSite makes one whose machines can send so many bytes a second each; 0: any.
 func newSlowSite(t testing.TB, sizes []int64, uplink float64) *testSite {
 	s := &testSite{t: t, content: folder(t.TempDir()), uplink: uplink}
-	s.makeAuthority()
+	s.ca = testca.New(t, "test")
 	random := mathrand.NewChaCha8([32]byte{1})
 	for _, size := range sizes {
 		data := make([]byte, size)
@@ -65,50 +58,17 @@ func newSlowSite(t testing.TB, sizes []int64, uplink float64) *testSite {
 	return s
 }
 
-func (s *testSite) makeAuthority() {
-	s.t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	var err error
-	if s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		s.t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, s.key.Public(), s.key)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if s.authority, err = x509.ParseCertificate(der); err != nil {
-		s.t.Fatal(err)
-	}
-	s.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
-
 // certificate makes one for a server on loopback and a client of an organization.
 func (s *testSite) certificate(organization string) *tls.Certificate {
 	s.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "system:node:" + rand.Text(), Organization: []string{organization}},
-		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, s.authority, key.Public(), s.key)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return s.ca.Issue(testca.Leaf{Name: "system:node:" + rand.Text(), Organization: organization, Hosts: []string{"127.0.0.1"}})
 }
 
 // clientTLS is a node's.
 func (s *testSite) clientTLS(organization string) *tls.Config {
 	s.t.Helper()
 	certificate := s.certificate(organization)
-	config, err := site.TLSConfig(s.pem, func() (*tls.Certificate, error) { return certificate, nil })
+	config, err := site.TLSConfig(s.ca.PEM, func() (*tls.Certificate, error) { return certificate, nil })
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -130,7 +90,7 @@ func (s *testSite) start(handler http.Handler) (address string, egress *atomic.I
 	}
 	certificate := s.certificate(nodesGroup)
 	egress = &atomic.Int64{}
-	server := NewServer(handler, ServerTLS(func() ([]byte, error) { return s.pem, nil },
+	server := NewServer(handler, ServerTLS(func() ([]byte, error) { return s.ca.PEM, nil },
 		func() (*tls.Certificate, error) { return certificate, nil }), log.New(io.Discard, "", 0))
 	go server.ServeTLS(countingListener{listener, &uplink{written: egress, rate: s.uplink}}, "", "")
 	s.t.Cleanup(func() { server.Close() })

@@ -4,17 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -25,58 +18,15 @@ import (
 	"time"
 
 	"airgap/internal/site"
+	"airgap/internal/testca"
 )
-
-// authority is a cluster's.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  string
-}
-
-func newAuthority(t *testing.T, name string) authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(10000 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return authority{cert, key, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))}
-}
-
-func (a authority) sign(t *testing.T, name string, key crypto.PublicKey, life time.Duration, addresses ...string) string {
-	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-backdate), NotAfter: time.Now().Add(life),
-	}
-	for _, address := range addresses {
-		template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
 
 // node is one that has joined, and its server.
 type node struct {
 	*Keeper
 	t       *testing.T
-	ca      authority // that signs
-	trusted string    // what the server says its authorities are
+	ca      *testca.Authority // that signs
+	trusted string            // what the server says its authorities are
 	refusal *site.Error
 	asked   []site.PublicKeys
 }
@@ -84,37 +34,39 @@ type node struct {
 const year = 365 * 24 * time.Hour
 
 func newNode(t *testing.T) *node {
-	n := &node{t: t, ca: newAuthority(t, "first"), Keeper: &Keeper{
+	n := &node{t: t, ca: testca.New(t, "first"), Keeper: &Keeper{
 		Dir: filepath.Join(t.TempDir(), "pki"), Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.2")},
 	}}
-	n.trusted = n.ca.pem
+	n.trusted = string(n.ca.PEM)
 	keys, err := site.NewKeys()
 	if err != nil {
 		t.Fatal(err)
 	}
 	credentials := site.Credentials{Keys: keys, Password: "p", Issued: site.Issued{
-		Authorities: n.trusted, Kubelet: n.ca.sign(t, "system:node:n1", keys.Kubelet.Public(), year),
-		Serving: n.ca.sign(t, "n1", keys.Serving.Public(), year, "127.0.0.1", "10.0.0.2"),
-		Proxy:   n.ca.sign(t, "proxy", keys.Proxy.Public(), year), NetworkPolicy: n.ca.sign(t, "policy", keys.NetworkPolicy.Public(), year),
+		Authorities: n.trusted, Kubelet: n.sign("system:node:n1", keys.Kubelet.Public()),
+		Serving: n.sign("n1", keys.Serving.Public(), "127.0.0.1", "10.0.0.2"),
+		Proxy:   n.sign("proxy", keys.Proxy.Public()), NetworkPolicy: n.sign("policy", keys.NetworkPolicy.Public()),
 	}}
 	if err := credentials.Save(n.Dir); err != nil {
 		t.Fatal(err)
 	}
-	serverKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, _ := pem.Decode([]byte(n.ca.sign(t, "server", serverKey.Public(), year, "127.0.0.1")))
 	server := httptest.NewUnstartedServer(http.HandlerFunc(n.serve))
 	clients := x509.NewCertPool()
-	clients.AddCert(n.ca.cert)
+	clients.AddCert(n.ca.Certificate)
 	server.TLS = &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{block.Bytes}, PrivateKey: serverKey}}, ClientAuth: tls.RequireAnyClientCert,
+		Certificates: []tls.Certificate{*n.ca.Issue(testca.Leaf{Name: "server", Hosts: []string{"127.0.0.1"}})}, ClientAuth: tls.RequireAnyClientCert,
 	}
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	n.Server = server.URL
 	return n
+}
+
+// sign certifies a key for a year.
+func (n *node) sign(name string, key crypto.PublicKey, addresses ...string) string {
+	return string(n.ca.Sign(key, testca.Leaf{
+		Name: name, Hosts: addresses, NotBefore: time.Now().Add(-backdate), NotAfter: time.Now().Add(year),
+	}))
 }
 
 func (n *node) serve(w http.ResponseWriter, r *http.Request) {
@@ -139,7 +91,7 @@ func (n *node) serve(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			n.t.Error(err)
 		}
-		return n.ca.sign(n.t, name, key, year, addresses...)
+		return n.sign(name, key, addresses...)
 	}
 	_ = json.NewEncoder(w).Encode(site.Issued{
 		Authorities: n.trusted, Kubelet: sign("system:node:n1", request.PublicKeys.Kubelet), Serving: sign("n1", request.PublicKeys.Serving, request.Addresses...),
@@ -218,8 +170,8 @@ func TestBrokenPair(t *testing.T) {
 
 func TestNewAuthorities(t *testing.T) {
 	n := newNode(t)
-	second := newAuthority(t, "second")
-	n.trusted, n.ca = second.pem+n.ca.pem, second
+	second := testca.New(t, "second")
+	n.trusted, n.ca = string(second.PEM)+string(n.ca.PEM), second
 	if err := n.look(); !errors.Is(err, ErrAuthorities) {
 		t.Fatalf("got %v, want to be told that the authorities have changed", err)
 	}
@@ -228,7 +180,7 @@ func TestNewAuthorities(t *testing.T) {
 	}
 	for _, name := range []string{"kubelet.crt", "kube-proxy.crt", "network-policy.crt", site.FileKubelet} {
 		cert, err := site.ParseCertificate(n.read(name))
-		if err != nil || cert.CheckSignatureFrom(second.cert) != nil {
+		if err != nil || cert.CheckSignatureFrom(second.Certificate) != nil {
 			t.Errorf("%s is not signed by the new authority: %v", name, err)
 		}
 	}
