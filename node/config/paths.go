@@ -82,6 +82,20 @@ func (p Paths) Server() string { return p.join("server") }
 // DB is the folder of the SQLite datastore.
 func (p Paths) DB() string { return p.join("server", "db") }
 
+// Database is the file of the SQLite datastore; K3s' name.
+func (p Paths) Database() string { return p.join("server", "db", "state.db") }
+
+// Snapshots is where snapshots of the server go that are told no other folder; 0700.
+func (p Paths) Snapshots() string { return p.join("server", "db", "snapshots") }
+
+// Identity is what makes a cluster itself beside its datastore, and so belongs into each snapshot of it: authorities,
+// keys and tokens, by the name that each has there.
+func (p Paths) Identity() map[string]string {
+	return map[string]string{
+		"tls": p.TLS(), "cred": p.Cred(), "token": p.join("server", "token"), "agent-token": p.join("server", "agent-token"),
+	}
+}
+
 // TLS holds the cluster's certificate authorities, and the control plane's certificates and keys; 0700.
 func (p Paths) TLS() string { return p.join("server", "tls") }
 
