@@ -10,8 +10,11 @@ import (
 	"time"
 )
 
-// nodeUser is before a node's name in its certificate (Kubernetes' Node authorizer).
-const nodeUser = "system:node:"
+// What a node is to the API server and to other nodes (Kubernetes' Node authorizer).
+const (
+	NodeUserPrefix = "system:node:" // and the node's name: the common name of its certificates
+	NodesGroup     = "system:nodes" // their organization
+)
 
 // NodeName is the name under which the machine with this folder of credentials has joined. Its certificate says it, whatever
 // the host is called today.
@@ -25,7 +28,7 @@ func NodeName(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", file, err)
 	}
-	name, ok := strings.CutPrefix(cert.Subject.CommonName, nodeUser)
+	name, ok := strings.CutPrefix(cert.Subject.CommonName, NodeUserPrefix)
 	if !ok || name == "" {
 		return "", fmt.Errorf("%s: is a certificate for %q, not for a node", file, cert.Subject.CommonName)
 	}

@@ -12,6 +12,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
+
+	"airgap/internal/site"
 )
 
 // controlPlaneRole is the label that kubectl shows as a node's role. The kubelet may not
@@ -48,7 +50,7 @@ func Bootstrap(nodeName string) AddOn {
 }
 
 func bootstrap(ctx context.Context, client kubernetes.Interface, nodeName string) error {
-	nodes := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "system:nodes"}}
+	nodes := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: site.NodesGroup}}
 	bind := func(name, role string) error {
 		_, err := client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: name},

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 
+	"airgap/internal/site"
 	"airgap/registry/distribution"
 )
 
@@ -23,8 +24,6 @@ const (
 	// Group and Resource of the rights; see the package comment.
 	Group    = "airgap.internal"
 	Resource = "images"
-
-	nodesGroup = "system:nodes"
 
 	// answersFor is how long an answer of the API server is believed: one push makes dozens of requests.
 	answersFor = 10 * time.Second
@@ -66,7 +65,7 @@ func (a *Authorizer) Authorize(r *http.Request, verb distribution.Verb, reposito
 	if err != nil {
 		return err
 	}
-	node := slices.Contains(user.Groups, nodesGroup) && isCertificate(r)
+	node := slices.Contains(user.Groups, site.NodesGroup) && isCertificate(r)
 	switch {
 	case verb == distribution.Login:
 		return nil

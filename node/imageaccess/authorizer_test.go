@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
+	"airgap/internal/site"
 	"airgap/registry/distribution"
 )
 
@@ -36,7 +37,7 @@ func newCluster() *cluster {
 		}
 		if review.Spec.Token == "good" {
 			review.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: authenticationv1.UserInfo{
-				Username: "system:serviceaccount:team:ci", Groups: []string{"system:serviceaccounts", nodesGroup},
+				Username: "system:serviceaccount:team:ci", Groups: []string{"system:serviceaccounts", site.NodesGroup},
 			}}
 		}
 		return true, review, nil
@@ -62,13 +63,13 @@ func TestAuthorize(t *testing.T) {
 		}
 	}
 	unverified := func(r *http.Request) {
-		certificate("system:node:a", nodesGroup)(r)
+		certificate("system:node:a", site.NodesGroup)(r)
 		r.TLS.VerifiedChains = nil
 	}
 	basic := func(r *http.Request) { r.SetBasicAuth("anybody", "good") }
 	bearer := func(r *http.Request) { r.Header.Set("Authorization", "Bearer good") }
 	wrong := func(r *http.Request) { r.SetBasicAuth("anybody", "bad") }
-	node, admin := certificate("system:node:a", nodesGroup), certificate("admin", "system:masters")
+	node, admin := certificate("system:node:a", site.NodesGroup), certificate("admin", "system:masters")
 	for _, test := range []struct {
 		who        string
 		credential func(*http.Request)

@@ -89,8 +89,8 @@ func (h *Handler) byCertificate(_ context.Context, r *http.Request) (node string
 		}
 		return "", refused("the certificate is not one of this cluster's")
 	}
-	name, ok := strings.CutPrefix(shown[0].Subject.CommonName, pki.NodeUserPrefix)
-	if !ok || !slices.Contains(shown[0].Subject.Organization, pki.NodesGroup) || !config.ValidNodeName(name) {
+	name, ok := strings.CutPrefix(shown[0].Subject.CommonName, site.NodeUserPrefix)
+	if !ok || !slices.Contains(shown[0].Subject.Organization, site.NodesGroup) || !config.ValidNodeName(name) {
 		return "", refused("the certificate is not a node's")
 	}
 	return name, nil

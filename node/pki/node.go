@@ -14,12 +14,6 @@ import (
 	"airgap/node/config"
 )
 
-// What a node is to the API server and to other nodes.
-const (
-	NodeUserPrefix = "system:node:" // and the node's name: the common name of its certificates
-	NodesGroup     = "system:nodes" // their organization
-)
-
 // Node is what the certificates of a node say of it.
 type Node struct {
 	Name      string
@@ -32,12 +26,12 @@ type nodeCertificates struct{ kubelet, serving, proxy, policies leaf }
 func (n Node) certificates() nodeCertificates {
 	return nodeCertificates{
 		kubelet: leaf{
-			name: "kubelet-client", authority: ClusterCA, commonName: NodeUserPrefix + n.Name,
-			organization: []string{NodesGroup}, usages: clientAuth,
+			name: "kubelet-client", authority: ClusterCA, commonName: site.NodeUserPrefix + n.Name,
+			organization: []string{site.NodesGroup}, usages: clientAuth,
 		},
 		serving: leaf{
 			name: kubeletServing, authority: ClusterCA, usages: serverAuth,
-			commonName: NodeUserPrefix + n.Name, organization: []string{NodesGroup},
+			commonName: site.NodeUserPrefix + n.Name, organization: []string{site.NodesGroup},
 			dnsNames: []string{n.Name, "localhost"}, addresses: append([]net.IP{net.IPv4(127, 0, 0, 1)}, n.Addresses...),
 		},
 		proxy:    leaf{name: kubeProxy, authority: ClusterCA, commonName: "system:kube-proxy", usages: clientAuth},

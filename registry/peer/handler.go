@@ -65,7 +65,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !h.lets(r) {
-		refuse(w, http.StatusForbidden, site.CodeRequest, "only nodes of the cluster may ask: show a certificate of organization %s", nodesGroup)
+		refuse(w, http.StatusForbidden, site.CodeRequest, "only nodes of the cluster may ask: show a certificate of organization %s", site.NodesGroup)
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -172,7 +172,7 @@ func TestHandlerRefusesMoreUploadsThanItHasPlacesFor(t *testing.T) {
 func TestOnlyNodesAreLetIn(t *testing.T) {
 	s := newTestSite(t, []int64{100})
 	path := "https://" + s.seeder + site.PathBlobs + s.blobs[0].Digest
-	for organization, status := range map[string]int{nodesGroup: 200, "system:masters": 403} {
+	for organization, status := range map[string]int{site.NodesGroup: 200, "system:masters": 403} {
 		get(t, &http.Client{Transport: &http.Transport{TLSClientConfig: s.clientTLS(organization)}}, "GET", path, status)
 	}
 	nobody, err := site.TLSConfig(s.ca.PEM, nil)
@@ -180,7 +180,7 @@ func TestOnlyNodesAreLetIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	get(t, &http.Client{Transport: &http.Transport{TLSClientConfig: nobody}}, "GET", path, 403)
-	stranger := newTestSite(t, nil).clientTLS(nodesGroup)
+	stranger := newTestSite(t, nil).clientTLS(site.NodesGroup)
 	stranger.RootCAs = nobody.RootCAs
 	if _, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: stranger}}).Get(path); err == nil {
 		t.Error("a node of another cluster was let in")

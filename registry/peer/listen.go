@@ -8,10 +8,9 @@ import (
 	"net/http"
 	"slices"
 	"time"
-)
 
-// nodesGroup is the organization in a node's client certificate (user.NodesGroup of Kubernetes).
-const nodesGroup = "system:nodes"
+	"airgap/internal/site"
+)
 
 // ServerTLS is how a peer port is listened on: with certificate, to clients that show a certificate of the
 // authorities, PEM, or none. What each may ask for is the handlers' business: [Handler] answers nodes. Both are asked for with each
@@ -42,7 +41,7 @@ func ServerTLS(authorities func() ([]byte, error), certificate func() (*tls.Cert
 
 // isNode tells whether a request comes with a node's certificate. The listener has verified it.
 func isNode(r *http.Request) bool {
-	return r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && slices.Contains(r.TLS.PeerCertificates[0].Subject.Organization, nodesGroup)
+	return r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && slices.Contains(r.TLS.PeerCertificates[0].Subject.Organization, site.NodesGroup)
 }
 
 // NewServer is a server of the peer port, for ServeTLS(listener, "", ""): large bodies may take as long as

@@ -88,7 +88,7 @@ func (s *testSite) start(handler http.Handler) (address string, egress *atomic.I
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	certificate := s.certificate(nodesGroup)
+	certificate := s.certificate(site.NodesGroup)
 	egress = &atomic.Int64{}
 	server := NewServer(handler, ServerTLS(func() ([]byte, error) { return s.ca.PEM, nil },
 		func() (*tls.Certificate, error) { return certificate, nil }), log.New(io.Discard, "", 0))
@@ -207,7 +207,7 @@ func (s *testSite) join(change func(*FetcherOptions)) *joiner {
 		<-ready
 		handler.ServeHTTP(w, r)
 	}))
-	options := FetcherOptions{Tracker: exchange{s.tracker.URL}, TLS: s.clientTLS(nodesGroup), Peers: []string{s.seeder}, Address: address, Dir: s.t.TempDir()}
+	options := FetcherOptions{Tracker: exchange{s.tracker.URL}, TLS: s.clientTLS(site.NodesGroup), Peers: []string{s.seeder}, Address: address, Dir: s.t.TempDir()}
 	if change != nil {
 		change(&options)
 	}
