@@ -74,7 +74,7 @@ check: deps ## format, vet, staticcheck, unit and script tests: all that needs n
 test-site: system ## several machines on a LAN with faults, and the table of docs/site.md; -cut for less than ten minutes: SITE='-cut 1m'
 	go test -v -count=1 -timeout=60m ./test/site/stories -table docs/site.md $(SITE)
 
-test-vm: system ## what other processors run, under an emulator
+test-vm: system podinfo ## whole machines of several kinds, with power cuts, and what other processors run, under an emulator
 	$(MAKE) --no-print-directory ARCH=arm64 system
 	go test -v -count=1 -timeout=30m ./test/vm
 
@@ -207,6 +207,9 @@ PACKAGES := build-essential docker-registry iputils-ping libseccomp-dev pkg-conf
 ifneq ($(ARCH),$(HOST_ARCH))
 PACKAGES += gcc-$(subst _,-,$(GNU)) libc6-dev-$(ARCH)-cross qemu-user-static
 endif
+
+# Only the tests with whole machines need these: QEMU, and what makes images and sticks for it.
+test test-vm: PACKAGES += qemu-system-x86 mmdebstrap e2fsprogs fdisk dosfstools mtools
 
 deps:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \

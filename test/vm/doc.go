@@ -1,3 +1,29 @@
-// Package vm tests what this machine cannot be: other processors, and later whole machines.
-// `make test-vm` builds what it needs and runs it.
+// Package vm is a room of machines that tests switch on: whole Debian machines with their own kernel and init,
+// under QEMU, without a network. A test reads as what is done to a machine on somebody's bench:
+//
+//	m := vm.Start(t, vm.Debian12)
+//	m.Plug(vm.NewStick(t, vm.FAT32, "bin/airgap", "dist/system.airgap", "dist/development.pub"))
+//	m.Run("mount -o ro /dev/disk/by-label/AIRGAP /mnt && /mnt/airgap install /mnt/system.airgap --key /mnt/development.pub")
+//	m.CutPower()
+//	m.Boot()
+//	m.Eventually(5*time.Minute, "airgap status")
+//
+// # Images
+//
+// An [Image] is made from Debian's packages by mmdebstrap, once: it is cached in .cache/vm under a name that is the
+// hash of all that it is made from. Machines never write to it.
+//
+// # What a power cut is
+//
+// The machine's disk is served to QEMU by the test itself, with the volatile write cache that real disks have: what
+// the machine has written, and not flushed, is in the memory of the test. [Machine.CutPower] kills QEMU and then
+// tosses a coin for each block of 4 KiB in that cache: half of them are on the disk, half are not, in no order. That
+// is harder than most disks and still honest: a block that was flushed is there, whole, and so is each block
+// of 4 KiB that was not, as it was or as it is. Torn blocks and disks that lie about flushing are not modelled.
+//
+// # Time
+//
+// Nothing here needs hardware virtualisation. KVM is used if a machine really runs on it, which is tried. Otherwise
+// QEMU emulates two processors, at a tenth of their speed or so: Debian 12 is at its login after 20 seconds. Every
+// wait has an end, and QEMU ends with the test, whatever way that ends.
 package vm
