@@ -85,6 +85,7 @@ func ReadStatus(ctx context.Context, o StatusOptions) (*Status, error) {
 		}
 		s.tellCertificates(o, p)
 	}
+	s.tellRepairs(p, time.Now())
 	s.tellDisk(disk, diskErr)
 	s.Memory = memory
 	s.cannotSee("memory", memoryErr)

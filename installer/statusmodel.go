@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"airgap/node/config"
 )
 
 // StatusAPIVersion is that of [Status] as JSON: within it fields are added, never renamed or taken away.
@@ -56,6 +58,9 @@ type Status struct {
 	Memory       []ProcessStatus     `json:"memory"`  // of the node's own processes, its shims as one
 	Bundles      []BundleStatus      `json:"bundles"` // accepted, by name
 	LastInstall  *Report             `json:"lastInstall,omitempty"`
+
+	Repairs   []config.Repair       `json:"repairs"`             // what starts of the node put right lately, the newest last
+	Snapshots *config.SnapshotState `json:"snapshots,omitempty"` // of the datastore; nil: none, or no server runs
 
 	Unseen   []string `json:"unseen"`   // what this user or this program could not see
 	Problems []string `json:"problems"` // why the machine is not healthy
@@ -189,7 +194,7 @@ func newStatus(dataDir string) *Status {
 		APIVersion: StatusAPIVersion, Kind: "Status", DataDir: dataDir, Healthy: true,
 		Nodes: []NodeStatus{}, Servers: []ServerStatus{}, Components: []ComponentStatus{}, AddOns: []AddOnStatus{}, Releases: []ReleaseStatus{},
 		Services: []ServicePorts{}, Pods: PodsStatus{NotReady: []string{}}, Certificates: []CertificateStatus{},
-		Memory: []ProcessStatus{}, Bundles: []BundleStatus{}, Unseen: []string{}, Problems: []string{},
+		Memory: []ProcessStatus{}, Bundles: []BundleStatus{}, Repairs: []config.Repair{}, Unseen: []string{}, Problems: []string{},
 	}
 }
 

@@ -63,6 +63,9 @@ func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 	defer unlock()
 	state := newServerState(paths)
 	defer func() { state.ended(err) }()
+	if err := repairDatastore(ctx, cfg); err != nil {
+		return err
+	}
 	if !cfg.DisableAgent {
 		release, err := claimNetwork(cfg.DataDir)
 		if err != nil {
@@ -107,7 +110,7 @@ func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 			}
 		}()
 	}
-	err = controlplane.Run(ctx, cfg, joining.Before, append(addOns(cfg, slog.Default()), joiningAddOn(joining), announceAddOn(cfg, slog.Default())), func(components []string) {
+	err = controlplane.Run(ctx, cfg, joining.Before, append(addOns(cfg, slog.Default()), joiningAddOn(joining), announceAddOn(cfg, slog.Default()), snapshotsAddOn(cfg, o.Airgap), repairsAddOn(cfg)), func(components []string) {
 		state.runs(components, cfg)
 		if o.Notify != nil {
 			o.Notify()

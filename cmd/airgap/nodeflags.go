@@ -69,6 +69,7 @@ func addServerFlags(fs *pflag.FlagSet, s *config.Server) {
 	fs.StringVar(&s.NodePorts, "service-node-port-range", s.NodePorts, "`ports` for services of type NodePort")
 	fs.BoolVar(&s.DisableNetworkPolicy, "disable-network-policy", s.DisableNetworkPolicy, "do not enforce NetworkPolicies")
 	addDatastoreFlags(fs, s)
+	addSnapshotFlags(fs, &s.Snapshots)
 	fs.StringVarP(&s.Token, "token", "t", s.Token, "`secret` that other machines join with (in AIRGAP_TOKEN or --token-file nobody sees it in the list of processes)")
 	fs.StringVar(&s.TokenFile, "token-file", s.TokenFile, "`file` with that secret")
 	fs.StringVar(&s.AgentToken, "agent-token", s.AgentToken, "`secret` that agents alone join with (AIRGAP_AGENT_TOKEN)")

@@ -36,6 +36,7 @@ func (d *statusScreen) draw(s *installer.Status) string {
 	d.certificates(s)
 	d.machine(s)
 	d.installs(s)
+	d.repairs(s)
 	if len(s.Unseen) > 0 {
 		d.row("not seen", "%s", strings.Join(s.Unseen, ", "))
 	}

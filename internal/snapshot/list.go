@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"airgap/internal/atomicfile"
 )
@@ -44,12 +45,23 @@ func List(folder string) ([]Info, error) {
 	return list, nil
 }
 
-// newestFirst goes by the clock and, where that stood still or was set back to the same second, by the revision.
+// farAhead is how much later than now a snapshot must be made for its time to be a wrong clock's.
+const farAhead = 24 * time.Hour
+
+// newestFirst goes by the clock and, where that stood still or was set back to the same second, by the revision. One from
+// the future is believed last: its clock was wrong, and nobody knows by how much.
 func newestFirst(a, b Info) int {
+	now := time.Now()
+	at := func(i Info) time.Time {
+		if i.Created.After(now.Add(farAhead)) {
+			return time.Time{}
+		}
+		return i.Created
+	}
 	if broken := cmp.Compare(len(a.Error), len(b.Error)); (a.Error == "") != (b.Error == "") {
 		return broken
 	}
-	return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.Revision, a.Revision), cmp.Compare(a.Name, b.Name))
+	return cmp.Or(at(b).Compare(at(a)), cmp.Compare(b.Revision, a.Revision), cmp.Compare(a.Name, b.Name))
 }
 
 // describe reads the manifest of a snapshot. It does not read the rest.

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type RestoreOptions struct {
 	File     string            // absolute path of the snapshot
 	Database string            // absolute path of the SQLite file to replace; nobody may have it open
 	Parts    map[string]string // absolute paths to replace by the parts of these names; a part that the snapshot lacks is moved aside too
+	Aside    string            // what is replaced goes to <folder of Database>/<Aside>-<time>; empty: "replaced"
 	Now      func() time.Time  // nil: time.Now
 }
 
@@ -83,18 +85,45 @@ func Restore(ctx context.Context, o RestoreOptions) (done Restored, err error) {
 	if err := ctx.Err(); err != nil {
 		return done, err
 	}
-	aside, err := newAside(dir, "replaced", o.Now())
+	aside, err := newAside(dir, cmp.Or(o.Aside, "replaced"), o.Now())
 	if err != nil {
 		return done, err
 	}
 	s := swap{Snapshot: done.Snapshot.Name, Aside: aside, Moves: o.moves(staging, aside)}
-	if err := atomicfile.WriteJSON(filepath.Join(dir, journalName), s, 0o600); err != nil {
-		return done, err
-	}
-	if done.Aside, err = s.finish(dir); err != nil {
+	if done.Aside, err = s.start(dir); err != nil {
 		return done, fmt.Errorf("restore %s: %w; the next start continues it", o.File, err)
 	}
 	return done, nil
+}
+
+// Replace puts the database in the file staged, which is closed and not in WAL mode, in the place of the one at database, and keeps that
+// one in the folder <why>-<time> beside. It is as safe as a restore, and [Resume] finishes it as one.
+func Replace(database, staged, why string, now time.Time) (aside string, err error) {
+	dir := filepath.Dir(database)
+	unlock, err := lockFolders(dir)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if err := removeStaging(dir); err != nil {
+		return "", err
+	}
+	staging := filepath.Join(dir, stagingName)
+	place := filepath.Join(staging, filepath.FromSlash(databaseName))
+	if err := os.MkdirAll(filepath.Dir(place), 0o700); err != nil {
+		return "", err
+	}
+	if err := os.Rename(staged, place); err != nil {
+		return "", err
+	}
+	if err := syncTree(staging); err != nil {
+		return "", err
+	}
+	if aside, err = newAside(dir, why, now); err != nil {
+		return "", err
+	}
+	o := RestoreOptions{Database: database}
+	return swap{Snapshot: why, Aside: aside, Moves: o.moves(staging, aside)}.start(dir)
 }
 
 // stage unpacks everything into a folder, verified but not synced.

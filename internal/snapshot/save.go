@@ -29,11 +29,8 @@ type Options struct {
 	Now      func() time.Time // nil: time.Now
 }
 
-// Prefixes of names.
-const (
-	OnDemand  = "on-demand"
-	Scheduled = "scheduled"
-)
+// OnDemand is the prefix of snapshots that somebody asked for; K3s'.
+const OnDemand = "on-demand"
 
 // reserveBytes of the disk are left for those who work on it.
 const reserveBytes = 64 << 20

@@ -269,7 +269,7 @@ func TestListNewestPruneDelete(t *testing.T) {
 	o := s.options()
 	begin := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	for i := range 5 {
-		o.Prefix, o.Now = Scheduled, func() time.Time { return begin.Add(time.Duration(i/2) * time.Hour) } // twice within a second
+		o.Prefix, o.Now = "scheduled", func() time.Time { return begin.Add(time.Duration(i/2) * time.Hour) } // twice within a second
 		if _, err := Save(context.Background(), o); err != nil {
 			t.Fatal(err)
 		}
@@ -279,9 +279,20 @@ func TestListNewestPruneDelete(t *testing.T) {
 	if err != nil || len(list) != 6 {
 		t.Fatalf("%d snapshots, %v", len(list), err)
 	}
-	removed, err := Prune(o.Folder, Scheduled, 2)
+	removed, err := Prune(o.Folder, "scheduled", 2)
 	if err != nil || len(removed) != 3 || !removed[2].Created.Equal(begin) {
 		t.Errorf("pruned %v, %v", removed, err)
+	}
+	o.Now = func() time.Time { return time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC) }
+	wrong, err := Save(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, _ = List(o.Folder); len(list) != 4 || list[3].Name != wrong.Name {
+		t.Fatalf("one of a wrong clock is not believed last: %v", list)
+	}
+	if err := Delete(o.Folder, wrong.Name); err != nil {
+		t.Fatal(err)
 	}
 	if list, _ = List(o.Folder); len(list) != 3 || !strings.HasPrefix(list[0].Name, OnDemand) {
 		t.Fatalf("left: %v", list)

@@ -32,8 +32,8 @@ type move struct {
 	Aside  string `json:"aside"`
 }
 
-// Resume finishes a restore of the datastore in dir that was cut off after it had begun to replace files. It returns the
-// snapshot's name, or "" if there was nothing to do, which costs one stat.
+// Resume finishes a [Restore] or [Replace] of the datastore in dir that was cut off after it had begun to replace files. It
+// returns the snapshot's name, or why it was replaced, or "" if there was nothing to do, which costs one stat.
 func Resume(dir string) (snapshot string, err error) {
 	if _, err := os.Lstat(filepath.Join(dir, journalName)); errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -63,6 +63,14 @@ func resume(dir string) (snapshot string, err error) {
 		return "", fmt.Errorf("continue the restore of snapshot %s: %w", s.Snapshot, err)
 	}
 	return s.Snapshot, nil
+}
+
+// start notes the swap durably and makes it.
+func (s swap) start(dir string) (aside string, err error) {
+	if err := atomicfile.WriteJSON(filepath.Join(dir, journalName), s, 0o600); err != nil {
+		return "", err
+	}
+	return s.finish(dir)
 }
 
 // finish makes the renames that have not been made and forgets the swap. It returns the folder of what was

@@ -98,6 +98,8 @@ type Server struct {
 	DatastoreCertFile string
 	DatastoreKeyFile  string
 
+	Snapshots Snapshots // of SQLite
+
 	Disable          []string // packaged components to leave out
 	DisableHelm      bool     // --disable-helm-controller: HelmCharts are left to another controller
 	LocalStoragePath string   // --default-local-storage-path: folder of the StorageClass local-path; empty: per DataDir, see Paths
@@ -117,6 +119,7 @@ func NewServer() *Server {
 		KubeconfigMode:  "0600",
 
 		SecretsEncryption: true,
+		Snapshots:         Snapshots{Cron: DefaultSnapshotCron, Retention: DefaultSnapshotRetention, Name: DefaultSnapshotName},
 	}
 }
 

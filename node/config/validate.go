@@ -45,6 +45,7 @@ func (s *Server) Complete() error {
 	if _, err := s.Datastore(); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, s.Snapshots.complete(PathsOf(s.DataDir))...)
 	if s.LocalStoragePath == "" {
 		s.LocalStoragePath = PathsOf(s.DataDir).Storage()
 	} else if !filepath.IsAbs(s.LocalStoragePath) || filepath.Clean(s.LocalStoragePath) == "/" {

@@ -70,42 +70,57 @@ func prepareSQLite(dir string) error {
 			return err
 		}
 	}
-	// The last to close a database writes the log back and removes it.
-	wal, err := os.Stat(sqlitePath(dir) + "-wal")
-	if err != nil || wal.Size() == 0 {
+	if !unclean(dir) {
 		return nil
 	}
-	return quickCheck(dir)
+	return quickCheck(context.Background(), dir)
+}
+
+// unclean says whether the database was not closed properly: the last to close it writes the log back and removes it.
+func unclean(dir string) bool {
+	wal, err := os.Stat(sqlitePath(dir) + "-wal")
+	return err == nil && wal.Size() > 0
 }
 
 // quickCheck reads the whole database, with its write-ahead log. It changes nothing: a damaged database, and the log that
 // may be needed to save it, stay as they were found.
-func quickCheck(dir string) error {
+func quickCheck(ctx context.Context, dir string) error {
+	problems, err := checkLines(ctx, dir)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return damaged(dir, err.Error())
+	case len(problems) > 0:
+		return damaged(dir, strings.Join(problems[:min(len(problems), 3)], "; "))
+	}
+	return nil
+}
+
+// checkLines returns what SQLite's quick_check finds, at most 100 problems.
+func checkLines(ctx context.Context, dir string) (problems []string, err error) {
 	db, err := sql.Open("sqlite3", sqliteURI(dir, "mode=ro&_busy_timeout=5000"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer db.Close()
-	rows, err := db.Query("PRAGMA quick_check(3)")
+	rows, err := db.QueryContext(ctx, "PRAGMA quick_check")
 	if err != nil {
-		return damaged(dir, err.Error())
+		return nil, err
 	}
 	defer rows.Close()
-	var problems []string
 	for rows.Next() {
-		var line string
-		if err := rows.Scan(&line); err != nil {
-			return damaged(dir, err.Error())
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
 		}
-		problems = append(problems, line)
+		for line := range strings.Lines(text) {
+			if line = strings.TrimSpace(line); line != "ok" && !strings.HasPrefix(line, "*** in database") {
+				problems = append(problems, line)
+			}
+		}
 	}
-	if err := rows.Err(); err != nil {
-		return damaged(dir, err.Error())
-	}
-	if len(problems) == 1 && problems[0] == "ok" {
-		return nil
-	}
-	return damaged(dir, strings.Join(problems, "; "))
+	return problems, rows.Err()
 }
 
 func damaged(dir, problem string) error {
