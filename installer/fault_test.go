@@ -92,7 +92,7 @@ func pointsOf(t *testing.T, o Options, install func(Options) error) (names []str
 
 func (s *testSite) uninstall(t *testing.T) {
 	t.Helper()
-	err := Uninstall(context.Background(), UninstallOptions{DataDir: s.path("data"), SystemdDir: s.path("systemd"), BinDir: s.path("bin")})
+	err := Uninstall(context.Background(), UninstallOptions{DataDir: s.path("data"), EtcDir: s.path("etc"), SystemdDir: s.path("systemd"), BinDir: s.path("bin")})
 	if err != nil && !errors.Is(err, ErrNotInstalled) {
 		t.Fatal(err)
 	}

@@ -98,6 +98,7 @@ func siteOptions(dir, file string) Options {
 		Server:     server,
 		Config:     map[string]any{"tls-san": []string{"node.example"}},
 		Init:       InitSystemd,
+		EtcDir:     filepath.Join(dir, "etc"),
 		SystemdDir: filepath.Join(dir, "systemd"),
 		BinDir:     filepath.Join(dir, "bin"),
 		host:       hostinfo.Host{FS: unbooted{os.DirFS("/")}},

@@ -63,14 +63,14 @@ func TestInstall(t *testing.T) {
 		}
 	})
 	t.Run("uninstall", func(t *testing.T) {
-		err := Uninstall(context.Background(), UninstallOptions{DataDir: s.path("data"), SystemdDir: s.path("systemd"), BinDir: s.path("bin")})
+		err := Uninstall(context.Background(), UninstallOptions{DataDir: s.path("data"), EtcDir: s.path("etc"), SystemdDir: s.path("systemd"), BinDir: s.path("bin")})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if left := s.fingerprint(t); left != "drwxr-xr-x etc\n"+"-rw-r----- etc/site.conf "+sumOf(t, "before")+"\ndrwxr-xr-x systemd\ndrwxr-xr-x bin" {
 			t.Errorf("left:\n%s", left)
 		}
-		err = Uninstall(context.Background(), UninstallOptions{DataDir: s.path("data"), SystemdDir: s.path("systemd"), BinDir: s.path("bin")})
+		err = Uninstall(context.Background(), UninstallOptions{DataDir: s.path("data"), EtcDir: s.path("etc"), SystemdDir: s.path("systemd"), BinDir: s.path("bin")})
 		if !errors.Is(err, ErrNotInstalled) {
 			t.Errorf("second uninstall: %v", err)
 		}
@@ -132,7 +132,7 @@ func TestRefused(t *testing.T) {
 		{"signed by an unknown key, unsigned allowed", "other.airgap", func(o *Options) { o.AllowUnsigned = true }, signing.ErrUntrusted},
 		{"file outside", "escaping.airgap", nil, ErrRefused},
 		{"agent data dir relative", "good.airgap", func(o *Options) { o.Server.DataDir = "x" }, ErrUsage},
-		{"init", "good.airgap", func(o *Options) { o.Init = "openrc" }, ErrUsage},
+		{"init", "good.airgap", func(o *Options) { o.Init = "upstart" }, ErrUsage},
 	}
 	run := func(t *testing.T) {
 		before := s.fingerprint(t)
@@ -219,7 +219,7 @@ func TestUpgrade(t *testing.T) {
 			t.Errorf("%q is there %d times, want %d:\n%s", want, strings.Count(got, want), count, got)
 		}
 	}
-	if err := Uninstall(context.Background(), UninstallOptions{DataDir: s.path("data"), SystemdDir: s.path("systemd"), BinDir: s.path("bin")}); err != nil {
+	if err := Uninstall(context.Background(), UninstallOptions{DataDir: s.path("data"), EtcDir: s.path("etc"), SystemdDir: s.path("systemd"), BinDir: s.path("bin")}); err != nil {
 		t.Fatal(err)
 	}
 	if data, err := os.ReadFile(s.path("etc/site.conf")); string(data) != "before" {

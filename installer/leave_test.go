@@ -60,7 +60,7 @@ func TestUninstallLeavesTheCluster(t *testing.T) {
 			asked, got, out := 0, site.LeaveRequest{}, bytes.Buffer{}
 			c.leave = test.leave(&asked, &got)
 			err := Uninstall(context.Background(), UninstallOptions{
-				DataDir: s.path("data"), SystemdDir: s.path("systemd"), BinDir: s.path("bin"), Out: &out, Force: test.force, leaveTimeout: 2500 * time.Millisecond,
+				DataDir: s.path("data"), EtcDir: s.path("etc"), SystemdDir: s.path("systemd"), BinDir: s.path("bin"), Out: &out, Force: test.force, leaveTimeout: 2500 * time.Millisecond,
 			})
 			if (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("error %v, want %q", err, test.want)

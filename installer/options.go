@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"airgap/internal/hostinfo"
@@ -26,8 +27,9 @@ type Init string
 
 // The service managers.
 const (
-	InitDetect  Init = ""        // systemd where it runs, else none
+	InitDetect  Init = ""        // systemd or OpenRC where it runs, else none
 	InitSystemd Init = "systemd" // a unit, enabled; started where systemd runs
+	InitOpenRC  Init = "openrc"  // a script in the default runlevel; started where OpenRC runs
 	InitNone    Init = "none"    // a detached supervisor process; it does not survive a reboot
 )
 
@@ -54,7 +56,8 @@ type Options struct {
 	Terminal bool      // Out is a terminal: lines may be redrawn
 
 	// Places on the host. Empty: the usual ones.
-	SystemdDir string // /etc/systemd/system
+	EtcDir     string // /etc
+	SystemdDir string // systemd/system in EtcDir
 	BinDir     string // /usr/local/bin
 
 	host     hostinfo.Host                               // zero: this machine
@@ -86,13 +89,15 @@ func (o *Options) complete() error {
 	}
 	switch o.Init {
 	case InitDetect:
-		o.Init = InitNone
-		if o.host.Systemd() {
+		switch o.Init = InitNone; {
+		case o.host.Systemd():
 			o.Init = InitSystemd
+		case o.host.OpenRC():
+			o.Init = InitOpenRC
 		}
-	case InitSystemd, InitNone:
+	case InitSystemd, InitOpenRC, InitNone:
 	default:
-		return fmt.Errorf("%w: --init %q: this version knows systemd and none", ErrUsage, o.Init)
+		return fmt.Errorf("%w: --init %q: want systemd, openrc or none", ErrUsage, o.Init)
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
@@ -100,8 +105,11 @@ func (o *Options) complete() error {
 	if o.Out == nil {
 		o.Out = io.Discard
 	}
+	if o.EtcDir == "" {
+		o.EtcDir = "/etc"
+	}
 	if o.SystemdDir == "" {
-		o.SystemdDir = "/etc/systemd/system"
+		o.SystemdDir = filepath.Join(o.EtcDir, "systemd", "system")
 	}
 	if o.BinDir == "" {
 		o.BinDir = "/usr/local/bin"

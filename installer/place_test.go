@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"airgap/node/config"
@@ -132,23 +131,5 @@ func TestTargetRoot(t *testing.T) {
 		if root != want || (err == nil) != (want != "") {
 			t.Errorf("%s: %q, %v; want %q", target, root, err, want)
 		}
-	}
-}
-
-func TestUnitFile(t *testing.T) {
-	text, err := unitFile(config.PathsOf("/srv/airgap"), "server")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{
-		"ExecStart=/srv/airgap/current/bin/airgap server --data-dir /srv/airgap --config /srv/airgap/config.yaml\n",
-		"StartLimitIntervalSec=0\n", "KillMode=process\n", "Delegate=yes\n", "Restart=always\n", "Type=notify\n", "RequiresMountsFor=/srv/airgap\n",
-	} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("no %q in:\n%s", want, text)
-		}
-	}
-	if _, err := unitFile(config.PathsOf("/srv/a b"), "agent"); !errors.Is(err, ErrUsage) {
-		t.Errorf("a path with a space: %v", err)
 	}
 }

@@ -32,6 +32,8 @@ type service interface {
 	start(ctx context.Context) (tried bool, err error)
 	// stop ends the node; its pods live on. It is no error if the node does not run.
 	stop(ctx context.Context) error
+	// restarts is how often the running node was started again because it had ended by itself.
+	restarts() (int, error)
 	// hint is what a person runs to see the node's log, of which logTail returns the last lines.
 	hint() string
 	logTail(lines int) string
@@ -41,10 +43,14 @@ type service interface {
 
 // newService returns the service that o asks for.
 func newService(o *Options, p config.Paths) service {
-	if o.Init == InitSystemd {
-		return &systemd{paths: p, dir: o.SystemdDir, verb: o.verb(), booted: o.host.Systemd(), host: o.host}
+	plain := supervised{paths: p, host: o.host, verb: o.verb(), config: p.ConfigFile()}
+	switch o.Init {
+	case InitSystemd:
+		return &systemd{paths: p, etc: o.EtcDir, dir: o.SystemdDir, verb: o.verb(), booted: o.host.Systemd(), host: o.host}
+	case InitOpenRC:
+		return &openRC{supervised: plain, etc: o.EtcDir, booted: o.host.OpenRC()}
 	}
-	return &supervised{paths: p, host: o.host, verb: o.verb(), config: p.ConfigFile()}
+	return &plain
 }
 
 // verb is that of the executable which runs the node.
@@ -114,6 +120,25 @@ func (s *supervised) concerns(p hostinfo.Process) bool {
 	return s.paths.DataDir == config.DefaultDataDir
 }
 
+// restarts is what the supervisor counts; none while it does not run.
+func (s *supervised) restarts() (int, error) {
+	data, err := os.ReadFile(s.pidFile() + ".restarts")
+	if err != nil {
+		return 0, ignoreNotExist(err)
+	}
+	return strconv.Atoi(strings.TrimSpace(string(data)))
+}
+
+// command is the supervisor's, with its arguments.
+func (s *supervised) command() []string {
+	current := s.paths.Current()
+	return []string{
+		filepath.Join(current, "airgap"), "supervise", "--pid-file", s.pidFile(), "--log", s.paths.Log(),
+		"--watchdog", config.WatchdogTimeout.String(), "--trial", s.paths.DataDir, "--",
+		filepath.Join(current, "bin", "airgap"), s.verb, "--data-dir", s.paths.DataDir, "--config", s.config,
+	}
+}
+
 func (s *supervised) start(context.Context) (tried bool, err error) {
 	if running, err := s.running(); running || err != nil {
 		return true, err
@@ -121,11 +146,7 @@ func (s *supervised) start(context.Context) (tried bool, err error) {
 	if err := os.MkdirAll(s.paths.Run(), 0o755); err != nil {
 		return true, err
 	}
-	current := s.paths.Current()
-	argv := []string{
-		filepath.Join(current, "airgap"), "supervise", "--pid-file", s.pidFile(), "--log", s.paths.Log(), "--",
-		filepath.Join(current, "bin", "airgap"), s.verb, "--data-dir", s.paths.DataDir, "--config", s.config,
-	}
+	argv := s.command()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return true, err

@@ -148,7 +148,7 @@ func (s *Status) readJournal(p config.Paths) error {
 func (s *Status) readService(p config.Paths) error {
 	host := hostinfo.This()
 	managed := &systemd{paths: p, dir: "/etc/systemd/system", booted: host.Systemd(), host: host}
-	plain := &supervised{paths: p, host: host}
+	plain := &supervised{paths: p, host: host} // under OpenRC too
 	byUnit, err := managed.running()
 	if err != nil {
 		return err

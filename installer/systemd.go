@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"airgap/internal/hostinfo"
@@ -19,6 +20,7 @@ import (
 // being made, the unit is only written and enabled.
 type systemd struct {
 	paths  config.Paths
+	etc    string // /etc
 	dir    string // /etc/systemd/system
 	verb   string // of the executable
 	booted bool
@@ -46,18 +48,24 @@ func (s *systemd) files() ([]placement, error) {
 		return nil, err
 	}
 	path := filepath.Join(s.dir, s.unit())
-	return []placement{
+	return append([]placement{
 		{target: path, mode: 0o644, data: text},
 		{target: s.wants(), link: path},
-	}, nil
+	}, kernelFiles(s.etc, s.paths)...), nil
 }
 
 // unitFile is the node's unit.
 //
-// The node's processes are its own concern: KillMode=process leaves the pods and their shims
-// alone when the service stops, Delegate=yes gives it the control groups below it. It is always
-// started again: a site has nobody to type reset-failed (StartLimitIntervalSec=0). It wants no
-// network-online.target, since there may be no network.
+//   - It wants no network-online.target and no time-sync.target: there may be neither network nor time
+//     server. time-set.target is the time as far as the machine can know it by itself.
+//   - Pods outlive it: KillMode=process ends the node's own process alone, which ends its children, and
+//     Delegate=yes leaves it the control groups below its own.
+//   - It is always started again: a site has nobody to type reset-failed (StartLimitIntervalSec=0).
+//   - An upgrade that nobody watches any more is undone before anything else (see [trialCommand]).
+//   - At the machine's shutdown, and only then, the pods are stopped when the node has ended; the command asks
+//     systemd for as long as that may take (EXTEND_TIMEOUT_USEC, hence NotifyAccess=exec).
+//   - The watchdog is long, since a slow machine is not a hung one (internal/watchdog).
+//   - What it logs is bounded in rate here, and in size by journald (SystemMaxUse: a tenth of the disk).
 func unitFile(p config.Paths, verb string) ([]byte, error) {
 	for _, path := range []string{p.DataDir, p.ConfigFile()} {
 		if strings.ContainsAny(path, " \t\n\"'\\%$;") {
@@ -66,16 +74,21 @@ func unitFile(p config.Paths, verb string) ([]byte, error) {
 	}
 	return fmt.Appendf(nil, `[Unit]
 Description=airgap: Kubernetes node
-After=network.target local-fs.target
+After=network.target local-fs.target time-set.target systemd-modules-load.service systemd-sysctl.service
 StartLimitIntervalSec=0
 RequiresMountsFor=%[1]s
 
 [Service]
 Type=notify
+NotifyAccess=exec
+ExecStartPre=-/bin/sh -c '%[5]s'
 ExecStart=%[2]s/bin/airgap %[4]s --data-dir %[1]s --config %[3]s
+ExecStopPost=-/bin/sh -c 'test "$$(systemctl is-system-running)" != stopping || exec %[6]s'
 Restart=always
 RestartSec=2
 TimeoutStartSec=0
+TimeoutStopSec=%[7]d
+WatchdogSec=%[8]d
 KillMode=process
 Delegate=yes
 LimitNOFILE=1048576
@@ -83,23 +96,52 @@ LimitNPROC=infinity
 LimitCORE=infinity
 TasksMax=infinity
 OOMScoreAdjust=-900
+LogRateLimitIntervalSec=30
+LogRateLimitBurst=5000
 
 [Install]
 WantedBy=multi-user.target
-`, p.DataDir, p.Current(), p.ConfigFile(), verb), nil
+`, p.DataDir, p.Current(), p.ConfigFile(), verb, trialCommand(p), stopPodsCommand(p),
+		int(stopTimeout.Seconds()), int(config.WatchdogTimeout.Seconds())), nil
+}
+
+// stopTimeout is how long a service manager waits for a node that says nothing to end.
+const stopTimeout = config.StopTimeout + 3*stopGrace
+
+// trialCommand is a line for a shell that undoes an unfinished upgrade, if there is one: by the version before,
+// which is known to work. It does so before each start of the node.
+func trialCommand(p config.Paths) string {
+	return fmt.Sprintf("test ! -e %s || exec %s trial --data-dir %s", p.Trial(), filepath.Join(p.Previous(), "bin", "airgap"), p.DataDir)
+}
+
+// stopPodsCommand stops the node's pods in order, when the node itself has ended.
+func stopPodsCommand(p config.Paths) string {
+	return fmt.Sprintf("%s stop-pods --data-dir %s", filepath.Join(p.Current(), "bin", "airgap"), p.DataDir)
 }
 
 func (s *systemd) running() (bool, error) {
 	if !s.booted {
 		return false, nil
 	}
-	state, err := s.show()
+	state, err := s.show("ActiveState")
 	return state == "active" || state == "activating" || state == "reloading" || state == "deactivating", err
 }
 
-// show returns the unit's ActiveState; "inactive" also for a unit that does not exist.
-func (s *systemd) show() (string, error) {
-	out, err := exec.Command("systemctl", "show", "--property=ActiveState", "--value", s.unit()).Output()
+// restarts is systemd's count since the unit was last started by somebody.
+func (s *systemd) restarts() (int, error) {
+	if !s.booted {
+		return 0, nil
+	}
+	count, err := s.show("NRestarts")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(count)
+}
+
+// show returns a property of the unit; its ActiveState is "inactive" also if it does not exist.
+func (s *systemd) show(property string) (string, error) {
+	out, err := exec.Command("systemctl", "show", "--property="+property, "--value", s.unit()).Output()
 	if err != nil {
 		return "", fmt.Errorf("systemctl show %s: %w", s.unit(), err)
 	}
@@ -127,16 +169,17 @@ func (s *systemd) stop(ctx context.Context) error {
 	return s.systemctl(ctx, "stop", s.unit())
 }
 
-// forget makes systemd drop a unit whose file has been removed.
+// forget removes the unit and makes systemd drop it.
 func (s *systemd) forget(ctx context.Context) error {
-	if !s.booted {
-		return nil
+	path := filepath.Join(s.dir, s.unit())
+	_, err := os.Lstat(path)
+	errs := []error{removeIfThere(s.wants()), removeIfThere(path)}
+	_ = os.Remove(filepath.Dir(s.wants())) // if nothing else is wanted
+	if err == nil && s.booted {
+		errs = append(errs, s.systemctl(ctx, "daemon-reload"))
+		_ = s.systemctl(ctx, "reset-failed", s.unit()) // fails unless it was in the failed state
 	}
-	if err := s.systemctl(ctx, "daemon-reload"); err != nil {
-		return err
-	}
-	_ = s.systemctl(ctx, "reset-failed", s.unit()) // fails unless it was in the failed state
-	return nil
+	return errors.Join(errs...)
 }
 
 func (s *systemd) systemctl(ctx context.Context, args ...string) error {

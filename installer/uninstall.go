@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"airgap/internal/hostinfo"
+	"airgap/internal/journal"
 	"airgap/node/config"
 )
 
@@ -24,7 +25,8 @@ type UninstallOptions struct {
 	Force    bool // an agent leaves its cluster without waiting for its pods to go elsewhere
 
 	// Places on the host. Empty: the usual ones.
-	SystemdDir string // /etc/systemd/system
+	EtcDir     string // /etc
+	SystemdDir string // systemd/system in EtcDir
 	BinDir     string // /usr/local/bin
 
 	leaveTimeout time.Duration // 0: leaveTimeout
@@ -84,8 +86,11 @@ func Uninstall(ctx context.Context, opts UninstallOptions) error {
 	if u.Out == nil {
 		u.Out = io.Discard
 	}
+	if u.EtcDir == "" {
+		u.EtcDir = "/etc"
+	}
 	if u.SystemdDir == "" {
-		u.SystemdDir = "/etc/systemd/system"
+		u.SystemdDir = filepath.Join(u.EtcDir, "systemd", "system")
 	}
 	if u.BinDir == "" {
 		u.BinDir = "/usr/local/bin"
@@ -145,29 +150,50 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// services are both kinds of service, since an install may have changed from one to the other.
-func (u *removal) services() (*systemd, *supervised) {
-	return &systemd{paths: u.paths, dir: u.SystemdDir, booted: u.host.Systemd(), host: u.host},
-		&supervised{paths: u.paths, host: u.host, config: u.paths.ConfigFile()}
+// services are all kinds of service, since an install may have changed from one to the other. Those of
+// OpenRC stop what runs by itself, too.
+func (u *removal) services() (*systemd, *openRC) {
+	plain := supervised{paths: u.paths, host: u.host, config: u.paths.ConfigFile()}
+	return &systemd{paths: u.paths, etc: u.EtcDir, dir: u.SystemdDir, booted: u.host.Systemd(), host: u.host},
+		&openRC{supervised: plain, etc: u.EtcDir, booted: u.host.OpenRC()}
 }
 
 // stopServices ends the service and forgets it, so that nothing starts the node again.
 func (u *removal) stopServices(ctx context.Context) (string, error) {
-	managed, plain := u.services()
-	errs := []error{managed.stop(ctx), plain.stop(ctx)}
-	if err := errors.Join(errs...); err != nil {
+	unit, script := u.services()
+	if err := errors.Join(unit.stop(ctx), script.stop(ctx)); err != nil {
 		return "", err
 	}
-	unit := filepath.Join(u.SystemdDir, managed.unit())
-	_, err := os.Lstat(unit)
-	for _, path := range []string{managed.wants(), unit} {
+	errs := []error{unit.forget(ctx), script.forget()}
+	for _, path := range []string{modulesFile(u.EtcDir, u.paths), sysctlFile(u.EtcDir, u.paths)} {
 		errs = append(errs, removeIfThere(path))
 	}
-	_ = os.Remove(filepath.Dir(managed.wants())) // if nothing else is wanted
-	if err == nil {
-		errs = append(errs, managed.forget(ctx))
+	return "stopped and removed", errors.Join(append(errs, u.removeMadeFolders())...)
+}
+
+// removeMadeFolders removes the folders in /etc that installs have made, unless something else has come to be in them.
+func (u *removal) removeMadeFolders() error {
+	records, err := journal.Read(filepath.Join(u.paths.Install(), "journal"))
+	if err != nil {
+		return ignoreNotExist(err)
 	}
-	return "stopped and removed", errors.Join(errs...)
+	var made []string
+	for _, record := range records {
+		if record.Kind != recordPlaced {
+			continue
+		}
+		var p placed
+		if err := record.Decode(&p); err != nil {
+			return err
+		}
+		made = append(made, p.Made...)
+	}
+	for _, folder := range slices.Backward(made) {
+		if hostinfo.Within(folder, u.EtcDir) {
+			_ = os.Remove(folder)
+		}
+	}
+	return nil
 }
 
 // removeFiles removes the node's files. It does not begin while anything is mounted below the data

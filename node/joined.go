@@ -52,6 +52,7 @@ func JoinedAgent(ctx context.Context, cfg *config.Agent, machine site.Machine, o
 	}
 	defer release()
 
+	o.Manager.Status("starting")
 	cluster, err := joinOnce(ctx, machine, state)
 	if err != nil {
 		return err
@@ -90,9 +91,12 @@ func JoinedAgent(ctx context.Context, cfg *config.Agent, machine site.Machine, o
 	if err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, o.Manager.Stopping)()
+	go watchAgent(ctx, cfg, o.Manager)
 	err = agent.Run(ctx, cfg, agent.Options{
-		Executable: o.Executable, Env: o.Env, Log: o.Log, Version: o.Airgap, Notify: o.Notify, Learn: balance.Learn,
-		Admit: func(context.Context) error { return admit(ctx, keeper, state, cancel) },
+		Executable: o.Executable, Env: o.Env, Log: o.Log, Version: o.Airgap, Learn: balance.Learn,
+		Notify: func() { o.Manager.Ready("node " + cfg.NodeName + " runs its pods") },
+		Admit:  func(context.Context) error { return admit(ctx, keeper, state, cancel) },
 	})
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause

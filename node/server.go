@@ -19,6 +19,7 @@ import (
 
 	"airgap/internal/atomicfile"
 	"airgap/internal/child"
+	"airgap/internal/sdnotify"
 	"airgap/node/agent"
 	"airgap/node/config"
 	"airgap/node/controlplane"
@@ -30,8 +31,9 @@ type Options struct {
 	Executable string   // absolute path of this executable; its folder holds the distribution's others
 	Env        []string // environment of the child processes
 	Log        *os.File // their standard output and error
-	Notify     func()   // called once when the node serves; may be nil
 	Airgap     string   // version of this executable
+
+	Manager *sdnotify.Manager // who looks after this process; nil: nobody
 }
 
 // Server runs a server until ctx is done, or until a part of it fails in a way that only a
@@ -95,6 +97,11 @@ func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 			return err
 		}
 	}
+	o.Manager.Status("starting")
+	stopping := context.AfterFunc(ctx, o.Manager.Stopping)
+	defer stopping()
+	abortAgent := make(chan struct{}, 1)
+	go watchServer(ctx, cfg, o.Manager, abortAgent)
 	agentEnded := make(chan struct{})
 	if cfg.DisableAgent {
 		close(agentEnded)
@@ -105,16 +112,14 @@ func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 		defer stop()
 		go func() {
 			defer close(agentEnded)
-			if err := runAgentChild(agentCtx, cfg, paths, o); err != nil {
+			if err := runAgentChild(agentCtx, cfg, paths, o, abortAgent); err != nil {
 				cancel(err)
 			}
 		}()
 	}
 	err = controlplane.Run(ctx, cfg, joining.Before, append(addOns(cfg, slog.Default()), joiningAddOn(joining), announceAddOn(cfg, slog.Default()), snapshotsAddOn(cfg, o.Airgap), repairsAddOn(cfg)), func(components []string) {
 		state.runs(components, cfg)
-		if o.Notify != nil {
-			o.Notify()
-		}
+		o.Manager.Ready("serving Kubernetes on " + cfg.ServerURL)
 	})
 	cancel(err)
 	<-agentEnded
@@ -147,14 +152,14 @@ func setUpLogging(debug bool) {
 
 // runAgentChild keeps the agent running as a child. Its configuration, complete, is handed
 // over in a file.
-func runAgentChild(ctx context.Context, cfg *config.Server, paths config.Paths, o Options) error {
+func runAgentChild(ctx context.Context, cfg *config.Server, paths config.Paths, o Options, abort <-chan struct{}) error {
 	file := paths.AgentHandover()
 	if err := atomicfile.WriteJSON(file, cfg.Agent, 0o600); err != nil {
 		return err
 	}
 	return child.Run(ctx, child.Spec{
 		Name: "agent", Path: o.Executable, Args: []string{"airgap", "agent", "--from", file},
-		Env: child.WithPath(o.Env, filepath.Dir(o.Executable)), Log: o.Log, Stop: config.StopTimeout - 2*time.Second,
+		Env: child.WithPath(o.Env, filepath.Dir(o.Executable)), Log: o.Log, Stop: config.StopTimeout - 2*time.Second, Abort: abort,
 		Report: func(format string, args ...any) { klog.Warningf(format, args...) },
 	})
 }

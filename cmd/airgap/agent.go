@@ -45,9 +45,14 @@ a cluster have to agree on, such as --cluster-cidr, comes from there.`,
 			if f.from != "" {
 				return runServersAgent(cmd.Context(), f.from, options)
 			}
-			if err := e.readAgentConfig(cmd.Flags(), f); err != nil {
+			given, err := e.readAgentConfig(cmd.Flags(), f)
+			if err == nil {
+				err = given.locate(errors.Join(f.config.Complete(), f.join.ReadToken()))
+			}
+			if err != nil {
 				return &usageError{err}
 			}
+			forgetSecrets()
 			return runAgent(cmd.Context(), f, options)
 		},
 	}
@@ -59,24 +64,13 @@ a cluster have to agree on, such as --cluster-cidr, comes from there.`,
 	return cmd
 }
 
-// addJoinFlags binds the flags of joining a cluster to j. Names are K3s'.
-func addJoinFlags(fs *pflag.FlagSet, j *config.Join) {
-	fs.StringVarP(&j.Server, "server", "s", j.Server, "`URL` of a server of the cluster to join, https://address:port (AIRGAP_URL)")
-	fs.StringVarP(&j.Token, "token", "t", j.Token, "`token` to join with (in AIRGAP_TOKEN or --token-file nobody sees it in the list of processes)")
-	fs.StringVar(&j.TokenFile, "token-file", j.TokenFile, "`file` with that token")
-}
-
 // readAgentConfig adds to what the command line gives what the environment and the configuration file have.
-func (e *env) readAgentConfig(flags *pflag.FlagSet, f *agentFlags) error {
-	if url, ok := e.getenv("AIRGAP_URL"); ok && url != "" && !flags.Changed("server") {
-		f.join.Server = url
-		flags.Lookup("server").Changed = true // the configuration file comes after the environment
+func (e *env) readAgentConfig(flags *pflag.FlagSet, f *agentFlags) (*settings, error) {
+	given := newSettings(flags)
+	if err := given.addEnvironment(e.getenv); err != nil {
+		return nil, err
 	}
-	tokensFromEnvironment(flags)
-	if err := applyConfigFile(flags, configFile(f.file, f.config.DataDir), f.file != ""); err != nil {
-		return err
-	}
-	return errors.Join(f.config.Complete(), f.join.ReadToken())
+	return given, given.addFile(configFile(f.file, f.config.DataDir), f.file != "")
 }
 
 // runAgent runs the agent of a machine of its own.
@@ -103,7 +97,6 @@ func runAgent(ctx context.Context, f *agentFlags, options node.Options) error {
 		return errors.New("the node runs containers and must run as root")
 	}
 	beLight(timerSlack, f.config.Has(config.ProfileEdge))
-	options.Notify = systemdNotifier()
 	if err := prepareAgentEnvironment(f.config.DataDir); err != nil {
 		return err
 	}
@@ -127,7 +120,6 @@ func runServersAgent(ctx context.Context, file string, options node.Options) err
 		return &usageError{err}
 	}
 	beLight(timerSlack, cfg.Has(config.ProfileEdge))
-	systemdNotifier()
 	if err := prepareAgentEnvironment(cfg.DataDir); err != nil {
 		return err
 	}

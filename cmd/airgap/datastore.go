@@ -48,7 +48,7 @@ func (n *datastoreNode) current(e *env) (config.Datastore, error) {
 	cfg := config.NewServer()
 	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
 	addServerFlags(flags, cfg)
-	if err := e.readServerConfig(flags, cfg, configFile(n.configFile, n.dataDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := e.readServerConfig(flags, cfg, configFile(n.configFile, n.dataDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return config.Datastore{}, &usageError{err}
 	}
 	store, err := cfg.Datastore()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/pflag"
 
@@ -27,38 +26,22 @@ const (
 	endpointVariable = "AIRGAP_DATASTORE_ENDPOINT"
 )
 
-// datastoreVariables are the environment variables of the flags, K3s' but for the product's name.
-var datastoreVariables = map[string]string{
-	endpointVariable:            flagEndpoint,
-	"AIRGAP_DATASTORE_CAFILE":   "datastore-cafile",
-	"AIRGAP_DATASTORE_CERTFILE": "datastore-certfile",
-	"AIRGAP_DATASTORE_KEYFILE":  "datastore-keyfile",
-}
-
-// applyDatastoreEnvironment sets the flags of the datastore that the environment has and the command line has not.
-// It refuses a password on the command line, which every user of the machine can read.
-func applyDatastoreEnvironment(flags *pflag.FlagSet, getenv func(string) (string, bool)) error {
+// checkCommandLine refuses a password on the command line, which every user of the machine can read.
+func checkCommandLine(flags *pflag.FlagSet) error {
 	if flag := flags.Lookup(flagEndpoint); flag.Changed && hasPassword(flag.Value.String()) {
 		return errors.New("--" + flagEndpoint + " holds a password, and every user of this machine can read the command line; put it into the configuration file (mode 0600) or into $" + endpointVariable)
-	}
-	for variable, name := range datastoreVariables {
-		if value, ok := getenv(variable); ok && value != "" && !flags.Changed(name) {
-			if err := flags.Set(name, value); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }
 
 // checkPrivate refuses a configuration file, or one of its drop-ins, that holds the datastore's password and that others can read.
 func checkPrivate(file string) error {
-	drops, err := filepath.Glob(file + ".d/*.yaml")
+	files, err := configFiles(file)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, path := range append([]string{file}, drops...) {
+	for _, path := range files {
 		info, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().Perm()&0o077 == 0 {
 			continue

@@ -15,7 +15,8 @@ func TestDatastoreEnvironment(t *testing.T) {
 		return value, ok
 	}
 	flags, s := serverFlagSet(t, "--datastore-cafile", "/other.crt")
-	if err := applyDatastoreEnvironment(flags, getenv); err != nil {
+	given := newSettings(flags)
+	if err := given.addEnvironment(getenv); err != nil {
 		t.Fatal(err)
 	}
 	if s.DatastoreEndpoint != "postgres://u:secret@db/k8s" || s.DatastoreCAFile != "/other.crt" {
@@ -25,22 +26,21 @@ func TestDatastoreEnvironment(t *testing.T) {
 	if err := os.WriteFile(file, []byte("datastore-endpoint: https://etcd:2379\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := applyConfigFile(flags, file, true); err != nil || !strings.HasPrefix(s.DatastoreEndpoint, "postgres") {
+	if err := given.addFile(file, true); err != nil || !strings.HasPrefix(s.DatastoreEndpoint, "postgres") {
 		t.Errorf("the file overrode the environment: %s, %v", s.DatastoreEndpoint, err)
 	}
 }
 
 func TestPasswordOnTheCommandLineIsRefused(t *testing.T) {
-	nothing := func(string) (string, bool) { return "", false }
 	for _, endpoint := range []string{"postgres://u:secret@db/k8s", "mysql://u:secret@tcp(db)/k8s", "postgres://u@db/k8s?password=secret", "https://u:secret@etcd:2379"} {
 		flags, _ := serverFlagSet(t, "--datastore-endpoint", endpoint)
-		err := applyDatastoreEnvironment(flags, nothing)
+		err := checkCommandLine(flags)
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", endpoint, err)
 		}
 	}
 	flags, _ := serverFlagSet(t, "--datastore-endpoint", "postgres://u@db/k8s")
-	if err := applyDatastoreEnvironment(flags, nothing); err != nil {
+	if err := checkCommandLine(flags); err != nil {
 		t.Error(err)
 	}
 }

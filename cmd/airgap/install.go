@@ -53,7 +53,7 @@ func (f *installFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML `file` with node flags, merged into the node's configuration")
 	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "public key `file` whose signature is accepted (repeatable); a first install makes these the machine's trust")
 	cmd.Flags().StringVar(&f.role, "role", "", "what the machine becomes: server or agent (default: agent with --server)")
-	cmd.Flags().StringVar(&f.init, "init", "", "what runs the node: systemd or none (default: systemd where it runs)")
+	cmd.Flags().StringVar(&f.init, "init", "", "what runs the node: systemd, openrc or none (default: what the host has)")
 	cmd.Flags().BoolVar(&f.allowUnsigned, "allow-unsigned", false, "accept a bundle that nobody has signed; the report records it")
 	cmd.Flags().BoolVar(&f.allowDowngrade, "allow-downgrade", false, "accept an older version of the bundle than this machine has had")
 	addOutputFlag(cmd, &f.output, "")
@@ -173,7 +173,12 @@ func (f *installFlags) options(ctx context.Context, bundle string) (installer.Op
 // configuration makes server what the node will be (its configuration file, then --config, then the flags, the
 // later winning) and returns what of it is to be written to that file.
 func (f *installFlags) configuration() (map[string]any, error) {
-	if err := applyDatastoreEnvironment(f.node, f.getenv); err != nil {
+	if err := checkCommandLine(f.node); err != nil {
+		return nil, err
+	}
+	// What to join and by what is asked for elsewhere, and the token is written nowhere.
+	skip := []string{flagServer, "token", "token-file", "agent-token", "agent-token-file"}
+	if err := newSettings(f.node).addEnvironment(f.getenv, skip...); err != nil {
 		return nil, err
 	}
 	given := markGiven(f.node)

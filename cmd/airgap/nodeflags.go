@@ -1,18 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
-	"sort"
-	"strings"
-
 	"github.com/spf13/pflag"
-	"gopkg.in/yaml.v3"
 
 	"airgap/node/config"
 )
@@ -44,6 +33,7 @@ func addAgentFlags(fs *pflag.FlagSet, a *config.Agent) {
 	fs.StringVar(&a.SystemDefaultRegistry, "system-default-registry", a.SystemDefaultRegistry, "`host` to pull system images from that no bundle brought")
 	fs.BoolVar(&a.DisableDefaultRegistryEndpoint, "disable-default-registry-endpoint", a.DisableDefaultRegistryEndpoint, "ask the mirrors of a registry and never the registry itself")
 	fs.BoolVar(new(bool), "embedded-registry", true, "the image mirror, which every node runs; accepted for K3s' sake")
+	fs.DurationVar(&a.ShutdownGracePeriod, "shutdown-grace-period", a.ShutdownGracePeriod, "how long all pods together may take to end when the machine shuts down; 0: they are killed as all other processes")
 	fs.BoolVar(&a.ProtectKernelDefaults, "protect-kernel-defaults", a.ProtectKernelDefaults, "refuse to start where the kernel's settings are not what the node needs, rather than set them")
 	fs.StringSliceVar(&a.Profiles, "profile", a.Profiles, "`names` of sets of settings: cis (hardening), edge (small machines)")
 	fs.BoolVar(&a.Debug, "debug", a.Debug, "log more")
@@ -86,96 +76,11 @@ func addServerFlags(fs *pflag.FlagSet, s *config.Server) {
 	fs.StringArrayVar(&s.ControllerManagerArgs, "kube-controller-manager-arg", s.ControllerManagerArgs, "pass `flag=value` to the controller manager (repeatable)")
 }
 
-// applyConfigFile sets every flag of fs that the YAML file names and the command line
-// does not. Keys are flag names without dashes in front; a key ending in "+" appends to
-// what was given. <path>.d/*.yaml follow in order. A missing file is no error unless must is set.
-func applyConfigFile(fset *pflag.FlagSet, path string, must bool) error {
-	given := map[string]bool{}
-	fset.Visit(func(f *pflag.Flag) { given[f.Name] = true })
-
-	drops, err := filepath.Glob(path + ".d/*.yaml")
-	if err != nil {
-		return err
-	}
-	sort.Strings(drops)
-	for i, file := range append([]string{path}, drops...) {
-		data, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) && i == 0 && !must {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("configuration file: %w", err)
-		}
-		if err := applyConfig(fset, file, data, given); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func applyConfig(fset *pflag.FlagSet, file string, data []byte, given map[string]bool) error {
-	var doc yaml.Node
-	if err := yaml.NewDecoder(bytes.NewReader(data)).Decode(&doc); err != nil {
-		if len(bytes.TrimSpace(data)) == 0 {
-			return nil
-		}
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	if len(doc.Content) == 0 {
-		return nil
-	}
-	top := doc.Content[0]
-	if top.Kind != yaml.MappingNode {
-		return fmt.Errorf("%s:%d: want a mapping of flag names to values", file, top.Line)
-	}
-	for i := 0; i+1 < len(top.Content); i += 2 {
-		key, value := top.Content[i], top.Content[i+1]
-		name, add := strings.CutSuffix(key.Value, "+")
-		flag := fset.Lookup(name)
-		if flag == nil {
-			return fmt.Errorf("%s:%d: unknown key %q; keys are the flags of `airgap %s --help`", file, key.Line, key.Value, verbOf(fset))
-		}
-		if given[name] && !add {
-			continue
-		}
-		if err := setFlag(flag, value, add); err != nil {
-			return fmt.Errorf("%s:%d: %s: %w", file, value.Line, key.Value, err)
-		}
-		flag.Changed = true
-	}
-	return nil
-}
-
-// verbOf is the verb whose help lists the flags of a node's configuration.
-func verbOf(fset *pflag.FlagSet) string {
-	if fset.Name() == "agent" {
-		return "agent"
-	}
-	return "server"
-}
-
-func setFlag(flag *pflag.Flag, value *yaml.Node, add bool) error {
-	var values []string
-	switch value.Kind {
-	case yaml.ScalarNode:
-		values = []string{value.Value}
-	case yaml.SequenceNode:
-		for _, item := range value.Content {
-			if item.Kind != yaml.ScalarNode {
-				return errors.New("want a list of plain values")
-			}
-			values = append(values, item.Value)
-		}
-	default:
-		return errors.New("want a value or a list of values")
-	}
-	if list, ok := flag.Value.(pflag.SliceValue); ok {
-		if add {
-			values = slices.Concat(list.GetSlice(), values)
-		}
-		return list.Replace(values)
-	}
-	return flag.Value.Set(strings.Join(values, ","))
+// addJoinFlags binds the flags of joining a cluster to j. Names are K3s'.
+func addJoinFlags(fs *pflag.FlagSet, j *config.Join) {
+	fs.StringVarP(&j.Server, "server", "s", j.Server, "`URL` of a server of the cluster to join, https://address:port (AIRGAP_URL)")
+	fs.StringVarP(&j.Token, "token", "t", j.Token, "`token` to join with (in AIRGAP_TOKEN or --token-file nobody sees it in the list of processes)")
+	fs.StringVar(&j.TokenFile, "token-file", j.TokenFile, "`file` with that token")
 }
 
 // changedFlags returns what was given for the flags in names, on the command line or in a

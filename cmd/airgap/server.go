@@ -10,10 +10,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"airgap/internal/sdnotify"
 	"airgap/node"
 	"airgap/node/config"
 )
@@ -30,23 +30,22 @@ func newServerCommand(e *env) *cobra.Command {
   airgap server --data-dir /srv/airgap --https-listen-port 7443`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := e.readServerConfig(cmd.Flags(), cfg, file); err != nil {
+			given, err := e.readServerConfig(cmd.Flags(), cfg, file)
+			if err == nil {
+				err = given.locate(errors.Join(cfg.Complete(), cfg.ReadTokens()))
+			}
+			if err != nil {
 				return &usageError{err}
 			}
-			tokensFromEnvironment(cmd.Flags())
-			if err := errors.Join(cfg.Complete(), cfg.ReadTokens()); err != nil {
-				return &usageError{err}
-			}
+			forgetSecrets()
 			if os.Geteuid() != 0 {
 				return errors.New("the node runs containers and must run as root")
 			}
 			beLight(timerSlack, cfg.Has(config.ProfileEdge))
-			notify := systemdNotifier()
 			options, err := nodeOptions()
 			if err != nil {
 				return err
 			}
-			options.Notify = notify
 			ctx, stop := restartOnSignal(cmd.Context())
 			defer stop()
 			return node.Server(ctx, cfg, options)
@@ -58,19 +57,22 @@ func newServerCommand(e *env) *cobra.Command {
 }
 
 // readServerConfig adds to what the command line gives what the environment and the configuration file have.
-func (e *env) readServerConfig(flags *pflag.FlagSet, cfg *config.Server, file string) error {
-	if err := applyDatastoreEnvironment(flags, e.getenv); err != nil {
-		return err
+func (e *env) readServerConfig(flags *pflag.FlagSet, cfg *config.Server, file string) (*settings, error) {
+	if err := checkCommandLine(flags); err != nil {
+		return nil, err
 	}
-	fromEnvironment := flags.Changed(flagEndpoint)
+	given := newSettings(flags)
+	if err := given.addEnvironment(e.getenv); err != nil {
+		return nil, err
+	}
 	path := configFile(file, cfg.DataDir)
-	if err := applyConfigFile(flags, path, file != ""); err != nil {
-		return err
+	if err := given.addFile(path, file != ""); err != nil {
+		return nil, err
 	}
-	if !fromEnvironment && hasPassword(cfg.DatastoreEndpoint) {
-		return checkPrivate(path)
+	if given.from[flagEndpoint].kind == fromFile && hasPassword(cfg.DatastoreEndpoint) {
+		return given, checkPrivate(path)
 	}
-	return nil
+	return given, nil
 }
 
 // nodeOptions hands this process's surroundings to the node. What is about airgap's own way
@@ -80,11 +82,15 @@ func nodeOptions() (node.Options, error) {
 	if err != nil {
 		return node.Options{}, err
 	}
+	manager := sdnotify.New(os.Getenv(sdnotify.SocketVariable), os.Getenv(sdnotify.WatchdogVariable))
+	for _, name := range []string{sdnotify.SocketVariable, sdnotify.WatchdogVariable, sdnotify.WatchdogPIDVariable} {
+		os.Unsetenv(name)
+	}
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return name == "AIRGAP_EXECUTABLE" || name == "AIRGAP_DATA_DIR" || name == "AIRGAP_URL" || datastoreVariables[name] != ""
+		return strings.HasPrefix(name, prefixAirgap) || strings.HasPrefix(name, prefixK3s)
 	})
-	return node.Options{Executable: self, Env: env, Log: os.Stderr, Airgap: stampedVersions().Airgap}, nil
+	return node.Options{Executable: self, Env: env, Log: os.Stderr, Airgap: stampedVersions().Airgap, Manager: manager}, nil
 }
 
 // errRestart ends the server in a way that makes whoever looks after it start it again.
@@ -106,41 +112,11 @@ func restartOnSignal(parent context.Context) (ctx context.Context, stop func()) 
 	return ctx, func() { signal.Stop(asked); cancel(nil) }
 }
 
-// tokenVariables are the environment's names for flags whose values must not be seen in the list of processes.
-var tokenVariables = map[string]string{
-	"token": "AIRGAP_TOKEN", "token-file": "AIRGAP_TOKEN_FILE",
-	"agent-token": "AIRGAP_AGENT_TOKEN", "agent-token-file": "AIRGAP_AGENT_TOKEN_FILE",
-}
-
-// tokensFromEnvironment sets the flags of tokens that nothing else has set, and takes them out of the
-// environment, which the pods' shims inherit.
-func tokensFromEnvironment(flags *pflag.FlagSet) {
-	for name, variable := range tokenVariables {
-		if value := os.Getenv(variable); value != "" && !flags.Changed(name) {
-			_ = flags.Set(name, value) // a string: cannot fail
+// forgetSecrets takes secrets that have been read out of the environment, which child processes inherit.
+func forgetSecrets() {
+	for _, flag := range secretFlags {
+		for _, variable := range variablesOf(flag) {
+			os.Unsetenv(variable)
 		}
-		os.Unsetenv(variable)
-	}
-}
-
-func configFile(given, dataDir string) string {
-	if given != "" {
-		return given
-	}
-	return config.PathsOf(dataDir).ConfigFile()
-}
-
-// systemdNotifier takes the service manager's socket out of the environment, where
-// Kubernetes' components would each announce themselves on it, and returns how to say
-// that the whole node is up.
-func systemdNotifier() func() {
-	socket := os.Getenv("NOTIFY_SOCKET")
-	os.Unsetenv("NOTIFY_SOCKET")
-	return func() {
-		if socket == "" {
-			return
-		}
-		os.Setenv("NOTIFY_SOCKET", socket)
-		_, _ = daemon.SdNotify(true, daemon.SdNotifyReady)
 	}
 }

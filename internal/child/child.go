@@ -32,6 +32,7 @@ type Spec struct {
 	Env    []string                         // whole environment
 	Log    *os.File                         // stdout and stderr
 	Stop   time.Duration                    // from SIGTERM to SIGKILL
+	Abort  <-chan struct{}                  // makes a process that hangs say what it does (SIGABRT), and end; may be nil
 	Report func(format string, args ...any) // told about restarts; may be nil
 }
 
@@ -82,15 +83,18 @@ func runOnce(ctx context.Context, s Spec) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
+	end := syscall.SIGTERM
 	select {
 	case err := <-ended:
 		if err == nil {
 			err = errors.New("exit status 0")
 		}
 		return err
+	case <-s.Abort:
+		end = syscall.SIGABRT
 	case <-ctx.Done():
 	}
-	_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended just now
+	_ = cmd.Process.Signal(end) // it may have ended just now
 	select {
 	case err := <-ended:
 		return err

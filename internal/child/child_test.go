@@ -2,6 +2,7 @@ package child
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,6 +51,26 @@ func TestRunKillsWhatIgnoresSIGTERM(t *testing.T) {
 	}
 	if took := time.Since(started); took > 3*time.Second || took < 400*time.Millisecond {
 		t.Errorf("stopping took %s, want about 0.5 s", took)
+	}
+}
+
+func TestRunAbortsWhatHangs(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	abort := make(chan struct{}, 1)
+	abort <- struct{}{}
+	s := shell(t, "trap 'exit 9' ABRT; while :; do sleep 0.05; done")
+	s.Abort = abort
+	var reported string
+	s.Report = func(format string, args ...any) {
+		reported = fmt.Sprintf(format, args...)
+		cancel()
+	}
+	if err := Run(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(reported, "starting it again") {
+		t.Errorf("reported %q", reported)
 	}
 }
 

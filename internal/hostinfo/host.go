@@ -73,6 +73,9 @@ func (h Host) SELinuxEnforcing() bool {
 // Systemd says whether systemd is the running service manager (sd_booted(3)).
 func (h Host) Systemd() bool { return h.Exists("/run/systemd/system") }
 
+// OpenRC says whether OpenRC is the running service manager: it keeps its state there.
+func (h Host) OpenRC() bool { return h.Exists("/run/openrc/softlevel") }
+
 // Process is a running process.
 type Process struct {
 	PID  int

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -31,6 +32,9 @@ type Options struct {
 	Command []string         // path and arguments; never empty
 	Log     io.Writer        // takes the command's stdout and stderr, and one line per start and end
 	Stop    <-chan os.Signal // a signal here is passed to the command and ends the restarting
+	Before  []string         // run before each start of the command; how it ends does not matter
+	Count   string           // file that is told how often the command was started again; empty: none
+	Watch   *Watchdog        // nil: nobody watches the command
 	// After waits between two starts; nil is [time.After].
 	After func(time.Duration) <-chan time.Time
 }
@@ -59,7 +63,12 @@ func Run(opts Options) error {
 		fmt.Fprintf(opts.Log, "%s supervise: %s\n", time.Now().UTC().Format(time.RFC3339), fmt.Sprintf(format, args...))
 	}
 
+	restarts := 0
 	for wait := firstWait; ; wait = min(2*wait, longWait) {
+		if opts.Count != "" {
+			_ = os.WriteFile(opts.Count, fmt.Appendln(nil, restarts), 0o644) // what counts is that the command runs
+		}
+		runBefore(opts, out, say)
 		started := time.Now()
 		end, stopped := runOnce(opts, out, say)
 		switch {
@@ -78,6 +87,19 @@ func Run(opts Options) error {
 			return nil
 		case <-after(wait):
 		}
+		restarts++
+	}
+}
+
+// runBefore runs what comes before the command.
+func runBefore(opts Options, out *os.File, say func(string, ...any)) {
+	if len(opts.Before) == 0 {
+		return
+	}
+	cmd := exec.Command(opts.Before[0], opts.Before[1:]...)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Run(); err != nil {
+		say("%s: %v", strings.Join(opts.Before, " "), err)
 	}
 }
 
@@ -87,12 +109,19 @@ func runOnce(opts Options, out *os.File, say func(string, ...any)) (end string, 
 	cmd := exec.Command(opts.Command[0], opts.Command[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if opts.Watch != nil {
+		opts.Watch.forget()
+		cmd.Env = append(os.Environ(), opts.Watch.environment()...)
+	}
 	if err := cmd.Start(); err != nil {
 		return err.Error(), false
 	}
 	say("started %s as process %d", opts.Command[0], cmd.Process.Pid)
 
 	ctx, cancel := context.WithCancel(context.Background())
+	if opts.Watch != nil {
+		go opts.Watch.watch(cmd.Process, say, ctx.Done())
+	}
 	relayed := make(chan bool, 1)
 	go func() {
 		asked := false

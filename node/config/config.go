@@ -19,6 +19,9 @@ const (
 	DefaultLBServerPort    = 6444
 	DefaultPeerPort        = 6446
 	DefaultRegistryCopies  = 2
+
+	DefaultShutdownGracePeriod = time.Minute
+	MaxShutdownGracePeriod     = 10 * time.Minute
 )
 
 // Agent is the half of a node that runs pods: containerd, kubelet, kube-proxy, network.
@@ -63,6 +66,8 @@ type Agent struct {
 	EnablePprof   bool // serve Go's profiles on unix sockets in Paths.Run
 
 	DisableNetworkPolicy bool // enforce no NetworkPolicies
+
+	ShutdownGracePeriod time.Duration // for all pods together to end at the machine's shutdown; 0: they are not stopped in order
 
 	ProtectKernelDefaults bool     // refuse to start rather than change the kernel's settings
 	Profiles              []string // sets of settings, see Profile…
@@ -137,9 +142,11 @@ func NewAgent() *Agent {
 		RegistryCopies:    DefaultRegistryCopies,
 		FlannelBackend:    FlannelVXLAN,
 		Snapshotter:       "overlayfs",
-		ClusterCIDR:       DefaultClusterCIDR,
-		ServiceCIDR:       DefaultServiceCIDR,
-		ClusterDomain:     DefaultClusterDomain,
+
+		ShutdownGracePeriod: DefaultShutdownGracePeriod,
+		ClusterCIDR:         DefaultClusterCIDR,
+		ServiceCIDR:         DefaultServiceCIDR,
+		ClusterDomain:       DefaultClusterDomain,
 	}
 }
 
@@ -168,6 +175,10 @@ const DebugVerbosity = 4
 // StopTimeout bounds an orderly stop of all processes of a node; what still runs
 // then is killed.
 const StopTimeout = 8 * time.Second
+
+// WatchdogTimeout is how long a node may show no sign of life before its service manager starts it again. It is long:
+// a machine that is slow, or swaps, is not helped by that.
+const WatchdogTimeout = 10 * time.Minute
 
 // RestartSignal makes a server end in order, and with an error, so that whoever looks after it starts it again:
 // what is asked to end by SIGTERM stays ended. It is not SIGHUP, which a terminal sends too.

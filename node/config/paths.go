@@ -76,6 +76,12 @@ func (p Paths) Versions() string { return p.join("data") }
 // moment at which an install or upgrade takes effect.
 func (p Paths) Current() string { return p.join("current") }
 
+// Previous is the symbolic link to the version in Versions that ran before the current one.
+func (p Paths) Previous() string { return p.join("previous") }
+
+// Trial is there while an upgrade has switched to a version that has not proved itself yet.
+func (p Paths) Trial() string { return p.join("install", "trial.json") }
+
 // Server is the folder of the control plane: db, tls, cred, manifests.
 func (p Paths) Server() string { return p.join("server") }
 

@@ -21,7 +21,7 @@ var (
 )
 
 // Complete fills in what follows from other fields, and reports every field that
-// is wrong, not the first.
+// is wrong, not the first. Each of the joined errors begins with the name of the field's flag.
 func (s *Server) Complete() error {
 	errs := []error{s.Agent.complete()}
 	if s.HTTPSListenPort < 1 || s.HTTPSListenPort > 65535 {
@@ -37,11 +37,8 @@ func (s *Server) Complete() error {
 	if !octal.MatchString(s.KubeconfigMode) {
 		errs = append(errs, fmt.Errorf("write-kubeconfig-mode: %q is no octal mode such as 0600", s.KubeconfigMode))
 	}
-	for _, arg := range slices.Concat(s.APIServerArgs, s.SchedulerArgs, s.ControllerManagerArgs) {
-		if !strings.Contains(arg, "=") {
-			errs = append(errs, fmt.Errorf("pass-through argument %q: want flag=value", arg))
-		}
-	}
+	errs = append(errs, checkPairs("kube-apiserver-arg", s.APIServerArgs), checkPairs("kube-scheduler-arg", s.SchedulerArgs),
+		checkPairs("kube-controller-manager-arg", s.ControllerManagerArgs))
 	if _, err := s.Datastore(); err != nil {
 		errs = append(errs, err)
 	}
@@ -96,6 +93,9 @@ func (a *Agent) complete() error {
 			add("%s: %d is no port", port.flag, port.value)
 		}
 	}
+	if a.ShutdownGracePeriod < 0 || a.ShutdownGracePeriod > MaxShutdownGracePeriod {
+		add("shutdown-grace-period: %s: want at most %s, or 0 for none", a.ShutdownGracePeriod, MaxShutdownGracePeriod)
+	}
 	if a.RegistryCopies < 1 {
 		add("registry-copies: %d: at least one node keeps what is pushed", a.RegistryCopies)
 	}
@@ -134,9 +134,16 @@ func (a *Agent) complete() error {
 	if err := a.completeProfiles(); err != nil {
 		errs = append(errs, err)
 	}
-	for _, arg := range slices.Concat(a.KubeletArgs, a.KubeProxyArgs, a.NodeLabels) {
-		if !strings.Contains(arg, "=") {
-			add("%q: want key=value", arg)
+	errs = append(errs, checkPairs("kubelet-arg", a.KubeletArgs), checkPairs("kube-proxy-arg", a.KubeProxyArgs), checkPairs("node-label", a.NodeLabels))
+	return errors.Join(errs...)
+}
+
+// checkPairs wants key=value of each value of a flag.
+func checkPairs(flag string, values []string) error {
+	var errs []error
+	for _, value := range values {
+		if !strings.Contains(value, "=") {
+			errs = append(errs, fmt.Errorf("%s: %q: want key=value", flag, value))
 		}
 	}
 	return errors.Join(errs...)

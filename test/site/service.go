@@ -73,7 +73,8 @@ func (n *Node) StartNode(verb string) {
 	}
 	current := n.Paths.Current()
 	cmd := n.Inside(filepath.Join(current, "airgap"), "supervise",
-		"--pid-file", filepath.Join(n.Paths.Run(), "supervise.pid"), "--log", n.Paths.Log(), "--",
+		"--pid-file", filepath.Join(n.Paths.Run(), "supervise.pid"), "--log", n.Paths.Log(),
+		"--watchdog", config.WatchdogTimeout.String(), "--trial", n.Paths.DataDir, "--",
 		filepath.Join(current, "bin/airgap"), verb, "--data-dir", n.Paths.DataDir, "--config", n.Paths.ConfigFile())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Env = nil // this process's own
