@@ -66,7 +66,7 @@ func (s *snapshotServer) read(e *env) (*config.Server, error) {
 	cfg := config.NewServer()
 	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
 	addServerFlags(flags, cfg)
-	if err := e.readServerConfig(flags, cfg, configFile(s.configFile, s.dataDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, err := e.readServerConfig(flags, cfg, configFile(s.configFile, s.dataDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, &usageError{err}
 	}
 	cfg.DataDir = s.dataDir
