@@ -13,8 +13,11 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"sigs.k8s.io/yaml"
 
+	"airgap/installer/preflight"
+	"airgap/internal/hostinfo"
 	"airgap/internal/payload"
 )
 
@@ -79,7 +82,7 @@ func (r *run) configure(context.Context) (string, error) {
 	}
 	// Without a default route nothing tells the node which address is its own.
 	if r.Server.NodeIP == "" && !r.facts.DefaultRoute && values["node-ip"] == nil {
-		if addresses, missing := defaultNodeIP(r.facts, r.Server); missing == "" {
+		if addresses, missing := preflight.DefaultNodeIP(r.facts, r.Server); missing == "" {
 			set("node-ip", addresses)
 		}
 	}
@@ -116,10 +119,25 @@ func (r *run) installService(context.Context) (string, error) {
 		return "", err
 	} else if !free {
 		r.console.warn(command + " is something else and stays; this node's is " + r.commandTarget())
-	} else if err := r.place(placement{target: command, link: r.commandTarget()}); err != nil {
+	} else if err := r.place(placement{target: command, link: r.commandTarget()}); errors.Is(err, unix.EROFS) {
+		r.console.warn(r.BinDir + " cannot be written; call airgap as " + r.commandTarget())
+	} else if err != nil {
 		return "", err
 	}
 	return r.service.about(), nil
+}
+
+// commandFolders are where the command `airgap` may be, the first that can be written: a distribution whose /usr cannot often leaves
+// /opt/bin to its owner.
+var commandFolders = []string{"/usr/local/bin", "/opt/bin"}
+
+func commandFolder() string {
+	for _, folder := range commandFolders {
+		if disk, err := hostinfo.DiskAt(hostinfo.ExistingParent(folder)); err == nil && !disk.ReadOnly {
+			return folder
+		}
+	}
+	return commandFolders[0]
 }
 
 // commandTarget is the executable that the command `airgap` stands for.

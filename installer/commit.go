@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"airgap/installer/preflight"
 	"airgap/internal/atomicfile"
 	"airgap/node/config"
 )
@@ -112,10 +113,10 @@ func (r *run) accept() error {
 		return err
 	}
 	m, now := r.manifest, all[r.manifest.Name]
-	if !older(m.Version, now.Version) {
+	if !preflight.Older(m.Version, now.Version) {
 		now.Version, now.Digest, now.Time = m.Version, r.digest, time.Now().UTC()
 	}
-	if now.Floor == "" || older(now.Floor, m.VersionFloor) {
+	if now.Floor == "" || preflight.Older(now.Floor, m.VersionFloor) {
 		now.Floor = m.VersionFloor
 	}
 	all[m.Name] = now

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"airgap/installer/preflight"
 	"airgap/internal/progress"
 )
 
@@ -80,9 +81,7 @@ func (c *console) note(text string) {
 func (c *console) warn(text string) { c.note("warning: " + text) }
 
 func (c *console) warnings(findings []Finding) {
-	for _, f := range findings {
-		if f.Warning {
-			c.warn(f.String())
-		}
+	for _, f := range preflight.Only(findings, preflight.Warn) {
+		c.warn(f.String())
 	}
 }

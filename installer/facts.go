@@ -1,99 +1,64 @@
 package installer
 
 import (
-	"net/netip"
+	"context"
+	"fmt"
 	"os"
-	"runtime"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"airgap/internal/hostinfo"
+	"airgap/bundle"
+	"airgap/installer/preflight"
 	"airgap/node/config"
-	"airgap/node/kernel"
 )
 
-// Facts is what a preflight knows of the machine.
-type Facts struct {
-	Root        bool
-	OS, Arch    string // as in Go: "linux", "amd64"
-	Now         time.Time
-	MemoryBytes int64
+// What a preflight says; see package [preflight].
+type (
+	Facts   = preflight.Facts
+	Finding = preflight.Finding
+	// PreflightError carries every problem that a preflight found.
+	PreflightError = preflight.Error
+)
 
-	Cgroups hostinfo.Cgroups
-	Kernel  hostinfo.Kernel // not tried without root
-	Sysctls []error         // protected settings of the kernel that are not what a node needs
-
-	BridgeFilter error // why br_netfilter is not there and cannot be loaded; nil: it is, or can be
-
-	Disk       hostinfo.Disk
-	DataParent string   // the existing folder that Disk was read at: the data folder or above it
-	Foreign    []string // entries of the data folder that are not a node's
-
-	Listeners    []hostinfo.Listener
-	Addresses    []netip.Addr
-	DefaultRoute bool
-
-	Kubelets     []hostinfo.Process // of other clusters, in this network namespace
-	OtherNode    string             // data folder of a node of ours that runs in this network namespace
-	Rancher      bool               // /etc/rancher: K3s or RKE2 is or was here
-	MissingTools []string
-	SELinux      bool // enforcing
-	Running      bool // this data folder's own node runs
-
-	Server *ServerFacts // nil unless the machine is to join for the first time
-
-	HasBlob func(hex string) bool // containerd's store has this blob already
+// subject is what this run installs, and what other runs of the same join will.
+func (r *run) subject() preflight.Subject {
+	s := preflight.Subject{
+		Server: r.Server, Agent: r.agent, Version: r.Version, Fetched: r.remote != nil,
+		Init: string(r.Init), NoBoot: r.noBoot, BinDir: r.BinDir,
+	}
+	if r.manifest != nil {
+		s.Bundles = []*bundle.Manifest{r.manifest}
+	}
+	if r.member != nil && len(r.member.queue) > 1 {
+		for _, q := range r.member.queue[1:] {
+			s.Bundles = append(s.Bundles, q.reader.Manifest())
+		}
+	}
+	return s
 }
 
-// gatherFacts looks at the machine. It changes nothing.
-func gatherFacts(o *Options, p config.Paths) (Facts, error) {
-	f := Facts{
-		Root:         os.Geteuid() == 0,
-		OS:           runtime.GOOS,
-		Arch:         runtime.GOARCH,
-		Now:          time.Now(),
-		DataParent:   hostinfo.ExistingParent(p.DataDir),
-		Rancher:      o.host.Exists("/etc/rancher"),
-		MissingTools: o.host.MissingTools("mount", "umount"),
-		SELinux:      o.host.SELinuxEnforcing(),
-		Sysctls:      kernel.Wrong(kernel.Root, kernel.Settings),
-		BridgeFilter: o.host.BridgeFilter(),
-		Foreign:      foreignEntries(p.DataDir),
-		HasBlob:      func(hex string) bool { return blobExists(p, hex) },
-	}
-	var err error
-	if f.MemoryBytes, err = o.host.MemoryBytes(); err != nil {
-		return f, err
-	}
-	mounts, err := o.host.Mounts()
+// gatherFacts looks at the machine, and at what the installer itself has there. It changes nothing.
+func gatherFacts(r *run) (Facts, error) {
+	p := r.paths
+	f, err := preflight.Look(r.host, r.subject(), r.nft())
 	if err != nil {
 		return f, err
 	}
-	f.Cgroups = o.host.Cgroups(mounts)
-	if f.Root {
-		f.Kernel = hostinfo.ProbeKernel(f.DataParent)
+	f.Foreign = foreignEntries(p.DataDir)
+	f.HasBlob = func(hex string) bool { return blobExists(p, hex) }
+	f.Installed = r.installed()
+	if h, err := lockHolder(p); err != nil {
+		return f, err
+	} else if h != nil && r.lock == nil {
+		f.Busy = h.String()
 	}
-	if f.Disk, err = hostinfo.DiskAt(f.DataParent); err != nil {
+	if f.Running, err = r.service.running(); err != nil {
 		return f, err
 	}
-	if f.Listeners, err = o.host.Listeners(); err != nil {
-		return f, err
-	}
-	if f.Addresses, err = hostinfo.Addresses(); err != nil {
-		return f, err
-	}
-	if f.DefaultRoute, err = o.host.DefaultRoute(); err != nil {
-		return f, err
-	}
-	if f.Running, err = newService(o, p).running(); err != nil {
-		return f, err
-	}
-	if f.Kubelets, err = kubelets(o.host); err != nil {
-		return f, err
-	}
-	if o.Join != nil && !isAgent(p) {
-		f.Server = lookAtServer(o.Join)
+	if r.Join != nil && !isAgent(p) {
+		f.Server = lookAtServer(r.Join)
 	}
 	if f.Root {
 		f.OtherNode, err = otherClaimant(p.DataDir)
@@ -101,27 +66,53 @@ func gatherFacts(o *Options, p config.Paths) (Facts, error) {
 	return f, err
 }
 
-// kubelets lists the kubelets that share this process's network namespace. Those elsewhere, as
-// in a container of kind's, are in nobody's way.
-func kubelets(h hostinfo.Host) ([]hostinfo.Process, error) {
-	mine, err := h.NetworkNamespace(os.Getpid())
-	if err != nil {
-		return nil, err
+// nft is the node's own, which is beside this executable once it is unpacked; empty if it is not.
+func (r *run) nft() string {
+	if r.Tools == "" {
+		return ""
 	}
-	all, err := h.Processes()
-	if err != nil {
-		return nil, err
+	if name := filepath.Join(r.Tools, "nft"); exists(name) {
+		return name
 	}
-	var found []hostinfo.Process
-	for _, p := range all {
-		if p.Name != "kubelet" && p.Name != "k3s-server" && p.Name != "k3s-agent" {
-			continue
+	return ""
+}
+
+// look gathers the facts and judges them.
+func (r *run) look() error {
+	var err error
+	if r.facts, err = r.Options.facts(r); err != nil {
+		return fmt.Errorf("look at the machine: %w", err)
+	}
+	if r.member.serving() { // the port is ours
+		r.facts.Listeners = withoutPort(r.facts.Listeners, r.Server.PeerPort)
+	}
+	r.findings = preflight.Judge(r.facts, r.subject())
+	for _, f := range preflight.Only(r.findings, preflight.Warn) {
+		r.report.Warnings = append(r.report.Warnings, f.String())
+	}
+	return nil
+}
+
+// preflight looks at the machine, raises a clock that is certainly wrong, and fails if there is
+// any problem.
+func (r *run) preflight(context.Context) (string, error) {
+	if err := r.look(); err != nil {
+		return "", err
+	}
+	if issued, behind := preflight.ClockBehind(r.facts, r.manifest); behind {
+		if err := r.setClock(issued); err != nil {
+			r.findings = append(r.findings, Finding{
+				Check: "clock", Level: preflight.Fail,
+				Text:   fmt.Sprintf("it is before the bundle was made and cannot be raised: %v", err),
+				Why:    "certificates made now would count as expired too early",
+				Remedy: fmt.Sprintf("set it, e.g. date -u -s %s", issued.Format(time.RFC3339)),
+			})
 		}
-		if theirs, err := h.NetworkNamespace(p.PID); err == nil && theirs == mine {
-			found = append(found, p)
-		}
 	}
-	return found, nil
+	if err := preflight.Problems(r.findings); err != nil {
+		return "", err
+	}
+	return "the machine can take it", nil
 }
 
 // foreignEntries lists what is in the data folder and no node's.
@@ -155,4 +146,10 @@ var dataEntries = []string{
 func setSystemClock(t time.Time) error {
 	tv := unix.NsecToTimeval(t.UnixNano())
 	return unix.Settimeofday(&tv)
+}
+
+// blobExists says whether containerd's store has the blob.
+func blobExists(p config.Paths, hex string) bool {
+	_, err := os.Stat(filepath.Join(p.ContentBlobs(), hex))
+	return err == nil
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +21,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
 	"airgap/bundle"
+	"airgap/installer/preflight"
+	"airgap/installer/preflight/preflighttest"
 	"airgap/internal/hostinfo"
 	"airgap/internal/payload"
 	"airgap/node/config"
@@ -103,8 +104,12 @@ func siteOptions(dir, file string) Options {
 		BinDir:     filepath.Join(dir, "bin"),
 		host:       hostinfo.Host{FS: unbooted{os.DirFS("/")}},
 		targets:    []string{filepath.Join(dir, "etc")},
-		facts:      func(o *Options, p config.Paths) (Facts, error) { return goodFacts(), nil },
-		setClock:   func(time.Time) error { return errors.New("not this machine's clock") },
+		facts: func(r *run) (Facts, error) {
+			f := preflighttest.Machine()
+			f.Installed = r.installed()
+			return f, nil
+		},
+		setClock: func(time.Time) error { return errors.New("not this machine's clock") },
 	}
 }
 
@@ -124,20 +129,6 @@ func (u unbooted) Open(name string) (fs.File, error) {
 	return u.FS.Open(name)
 }
 
-// goodFacts is a machine that has nothing wrong with it.
-func goodFacts() Facts {
-	return Facts{
-		Root: true, OS: "linux", Arch: strings.TrimPrefix(thisPlatform(), "linux/"),
-		Now:         time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC),
-		MemoryBytes: 8 << 30,
-		Cgroups:     hostinfo.Cgroups{Unified: "/cg", Controllers: map[string]string{"cpu": "/cg", "memory": "/cg", "pids": "/cg"}},
-		Disk:        hostinfo.Disk{FreeBytes: 100 << 30, TotalBytes: 200 << 30, FreeInodes: 1e9, TotalInodes: 2e9},
-		DataParent:  "/",
-		Addresses:   []netip.Addr{netip.MustParseAddr("10.0.0.5")},
-		HasBlob:     func(string) bool { return false },
-	}
-}
-
 // content is a bundle of everything: two images that share layers, a chart with values, a
 // manifest, a host file and a distribution. Its version changes what each of them is.
 func (s *testSite) content(t testing.TB, version string) bundle.Content {
@@ -149,7 +140,7 @@ func (s *testSite) content(t testing.TB, version string) bundle.Content {
 func (s *testSite) contentOnly(t testing.TB, version string) bundle.Content {
 	t.Helper()
 	c := bundle.Content{Manifest: bundle.Manifest{
-		Name: "site-a", Version: version, Platforms: []string{thisPlatform()}, IssuedAt: "2026-11-22T09:00:00Z",
+		Name: "site-a", Version: version, Platforms: []string{preflight.ThisPlatform()}, IssuedAt: "2026-11-22T09:00:00Z",
 	}}
 	base := newImage(t)
 	layer, err := random.Layer(2<<20, "application/vnd.docker.image.rootfs.diff.tar")
@@ -195,7 +186,7 @@ func withDistribution(t testing.TB, c bundle.Content, version string) bundle.Con
 		t.Fatal(err)
 	}
 	c.Blobs = append(c.Blobs, blobs...)
-	c.Manifest.Distributions = []bundle.Distribution{{Platform: thisPlatform(), Version: version, Kubernetes: "v1.37.1",
+	c.Manifest.Distributions = []bundle.Distribution{{Platform: preflight.ThisPlatform(), Version: version, Kubernetes: "v1.37.1",
 		Artifact: digest, Digest: executable.Digest, Size: executable.Size}}
 	return c
 }
@@ -230,7 +221,7 @@ func newImage(t testing.TB) v1.Image {
 // addImage adds an image, made to be for this platform.
 func addImage(t testing.TB, c *bundle.Content, reference string, image v1.Image) {
 	t.Helper()
-	addImageFor(t, c, reference, image, thisPlatform())
+	addImageFor(t, c, reference, image, preflight.ThisPlatform())
 }
 
 func addImageFor(t testing.TB, c *bundle.Content, reference string, image v1.Image, platform string) {

@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airgap/bundle"
+	"airgap/installer/preflight"
 	"airgap/internal/atomicfile"
 	"airgap/internal/progress"
 	"airgap/registry"
@@ -81,9 +82,9 @@ func (r *run) openImport(ctx context.Context) (err error) {
 	if r.store, err = registry.OpenStore(r.paths.Containerd()); err != nil {
 		return err
 	}
-	options := registry.ImportOptions{Lease: lease(r.digest), Platform: thisPlatform()}
+	options := registry.ImportOptions{Lease: lease(r.digest), Platform: preflight.ThisPlatform()}
 	for _, image := range r.manifest.Images {
-		if !slices.ContainsFunc(image.Platforms, func(p bundle.ImagePlatform) bool { return samePlatform(p.Platform, thisPlatform()) }) {
+		if !slices.ContainsFunc(image.Platforms, func(p bundle.ImagePlatform) bool { return preflight.SamePlatform(p.Platform, preflight.ThisPlatform()) }) {
 			continue // carried for other machines alone
 		}
 		options.Images = append(options.Images, registry.ImportImage{

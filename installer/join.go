@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"airgap/installer/preflight"
 	"airgap/internal/site"
 	"airgap/node/config"
 )
@@ -180,7 +181,7 @@ func (r *run) joinAnew(ctx context.Context) (*site.Joined, error) {
 			}
 		}
 	}
-	if err := problems(r.findings); err != nil {
+	if err := preflight.Problems(r.findings); err != nil {
 		return nil, err
 	}
 	machine := r.machine()
@@ -229,11 +230,11 @@ func (r *run) askToJoin(ctx context.Context) []Finding {
 	defer cancel()
 	joined, err := r.machine().Check(ctx)
 	if err != nil {
-		return []Finding{{Check: "join", Text: brief(err), Remedy: "the server " + r.Join.Server + " says so"}}
+		return []Finding{{Check: "join", Level: preflight.Fail, Text: brief(err), Why: "the server " + r.Join.Server + " would refuse the machine", Remedy: "see what it says; airgap status there says more"}}
 	}
 	var findings []Finding
 	for _, warning := range joined.Warnings {
-		findings = append(findings, Finding{Check: "clone", Text: warning, Remedy: "the join itself is not stopped by it", Warning: true})
+		findings = append(findings, Finding{Check: "clone", Level: preflight.Warn, Text: warning, Why: "a copy of a machine's disk has its keys too", Remedy: "give the copy an identity of its own (rm -f /etc/machine-id /etc/ssh/ssh_host_*; systemd-machine-id-setup; ssh-keygen -A); the join is not stopped by it"})
 	}
 	return findings
 }

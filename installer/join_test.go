@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/installer/preflight/preflighttest"
 	"airgap/internal/atomicfile"
 	"airgap/internal/site"
-	"airgap/node/config"
 	"airgap/registry/peer"
 	"airgap/signing"
 )
@@ -232,9 +232,9 @@ func TestJoinRefused(t *testing.T) {
 		"wrong token": {func(_ *testSite, _ *testCluster, o *Options) { o.Join.Token.Secret = "guess" }, ErrRefused, "no such token"},
 		"foreign token": {func(_ *testSite, _ *testCluster, o *Options) {
 			o.Join.Token.CAHash = strings.Repeat("0", 64)
-			o.facts = func(o *Options, _ config.Paths) (Facts, error) {
-				f := goodFacts()
-				f.Server = lookAtServer(o.Join)
+			o.facts = func(r *run) (Facts, error) {
+				f := preflighttest.Machine()
+				f.Server = lookAtServer(r.Join)
 				return f, nil
 			}
 		}, ErrRefused, "this is another cluster"},
@@ -264,9 +264,9 @@ func TestJoinRefused(t *testing.T) {
 			}
 		}, peer.ErrStalled, "run it again"},
 		"small disk": {func(_ *testSite, _ *testCluster, o *Options) {
-			o.facts = func(*Options, config.Paths) (Facts, error) {
-				f := goodFacts()
-				f.Disk.FreeBytes = 1 << 20
+			o.facts = func(*run) (Facts, error) {
+				f := preflighttest.Machine()
+				f.Images.FreeBytes = 1 << 20
 				return f, nil
 			}
 		}, nil, "disk:"},

@@ -50,6 +50,7 @@ type Options struct {
 
 	Init    Init
 	Timeout time.Duration // 0: DefaultTimeout
+	Wait    bool          // for another install of the data folder to end, instead of failing
 	Version string        // of this executable, to compare with a bundle's minimumAirgap
 
 	Out      io.Writer // where steps are told; nil: nowhere
@@ -58,15 +59,17 @@ type Options struct {
 	// Places on the host. Empty: the usual ones.
 	EtcDir     string // /etc
 	SystemdDir string // systemd/system in EtcDir
-	BinDir     string // /usr/local/bin
+	BinDir     string // /usr/local/bin, or /opt/bin where that cannot be written
+	Tools      string // folder of the executables that come with this one; empty: they are not there
 
-	host     hostinfo.Host                               // zero: this machine
-	targets  []string                                    // folders that a bundle's files may go to; nil: allowedTargets
-	fault    func(point string) error                    // tests: called at every point at which a kill matters
-	facts    func(*Options, config.Paths) (Facts, error) // tests: another machine than this
-	agent    bool                                        // the machine is, or becomes, a node of a cluster that others serve
-	setClock func(time.Time) error                       // tests: not this machine's clock
-	stall    time.Duration                               // tests: how long other nodes may give nothing; 0: as long as [peer.FetcherOptions] says
+	host     hostinfo.Host             // zero: this machine
+	targets  []string                  // folders that a bundle's files may go to; nil: allowedTargets
+	fault    func(point string) error  // tests: called at every point at which a kill matters
+	facts    func(*run) (Facts, error) // tests: another machine than this
+	noBoot   bool                      // nothing was found that starts the node at boot
+	agent    bool                      // the machine is, or becomes, a node of a cluster that others serve
+	setClock func(time.Time) error     // tests: not this machine's clock
+	stall    time.Duration             // tests: how long other nodes may give nothing; 0: as long as [peer.FetcherOptions] says
 }
 
 // complete fills in what was left empty and checks the rest.
@@ -94,6 +97,8 @@ func (o *Options) complete() error {
 			o.Init = InitSystemd
 		case o.host.OpenRC():
 			o.Init = InitOpenRC
+		default:
+			o.noBoot = true
 		}
 	case InitSystemd, InitOpenRC, InitNone:
 	default:
@@ -112,7 +117,7 @@ func (o *Options) complete() error {
 		o.SystemdDir = filepath.Join(o.EtcDir, "systemd", "system")
 	}
 	if o.BinDir == "" {
-		o.BinDir = "/usr/local/bin"
+		o.BinDir = commandFolder()
 	}
 	if o.targets == nil {
 		o.targets = allowedTargets

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"airgap/installer/preflight"
 	"airgap/internal/progress"
 )
 
@@ -117,7 +118,7 @@ func Check(ctx context.Context, opts Options) ([]Finding, error) {
 		return nil, err
 	}
 	r.findings = append(r.findings, r.askToJoin(ctx)...)
-	return r.findings, problems(r.findings)
+	return r.findings, preflight.Problems(r.findings)
 }
 
 // Run installs the bundle, or continues an install of it that was interrupted, and returns
@@ -137,6 +138,9 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 
 // runSteps runs the steps of one bundle.
 func (r *run) runSteps(ctx context.Context) error {
+	if err := r.awaitTurn(ctx); err != nil {
+		return err
+	}
 	for i, s := range r.steps {
 		if s.name == "import" {
 			if err := r.begin(ctx); err != nil {

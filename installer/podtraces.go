@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"airgap/installer/preflight"
 	"airgap/internal/hostinfo"
 	"airgap/node/config"
 )
@@ -105,7 +106,7 @@ func (t podTraces) remove(u *removal) error {
 		errs = append(errs, os.RemoveAll(filepath.Join(runcState, id)))
 	}
 	errs = append(errs, t.removeCNICache(u.paths), u.removeLogs())
-	others, err := kubelets(u.host)
+	others, err := preflight.Kubelets(u.host)
 	if errs = append(errs, err); len(others) == 0 {
 		errs = append(errs, removeIfThere(filepath.Join(devicePlugins, "kubelet.sock")))
 	}
@@ -164,7 +165,7 @@ func (u *removal) removeLogs() error {
 	logs := u.paths.PodLogs()
 	var errs []error
 	if !hostinfo.Within(logs, u.paths.DataDir) {
-		others, err := kubelets(u.host)
+		others, err := preflight.Kubelets(u.host)
 		if err != nil {
 			return err
 		}

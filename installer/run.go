@@ -10,9 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"airgap/bundle"
+	"airgap/installer/preflight"
 	"airgap/internal/journal"
 	"airgap/internal/site"
 	"airgap/node/config"
@@ -168,8 +167,12 @@ func (r *run) begin(ctx context.Context) error {
 	if err := os.MkdirAll(r.paths.Install(), 0o755); err != nil {
 		return err
 	}
-	if err := r.takeLock(); err != nil {
-		return err
+	if r.lock == nil {
+		lock, err := acquireLock(r.paths)
+		if err != nil {
+			return err
+		}
+		r.lock = lock
 	}
 	j, opened, err := journal.Open(r.journalPath())
 	if err != nil {
@@ -207,23 +210,6 @@ func (r *run) begin(ctx context.Context) error {
 		return err
 	}
 	return r.fault("begun")
-}
-
-// takeLock makes this the only install of the data folder. The lock ends with the process.
-func (r *run) takeLock() error {
-	if r.lock != nil {
-		return nil
-	}
-	file, err := os.OpenFile(filepath.Join(r.paths.Install(), "lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		file.Close()
-		return fmt.Errorf("another install of %s is going on: wait for it, then run again", r.paths.DataDir)
-	}
-	r.lock = file
-	return nil
 }
 
 // stagingName is the folder, beside the journal, of what an install takes from a bundle for itself.
@@ -299,7 +285,7 @@ func (r *run) distribution() *bundle.Distribution { return distributionOf(r.mani
 
 func distributionOf(m *bundle.Manifest) *bundle.Distribution {
 	for i, d := range m.Distributions {
-		if samePlatform(d.Platform, thisPlatform()) {
+		if preflight.SamePlatform(d.Platform, preflight.ThisPlatform()) {
 			return &m.Distributions[i]
 		}
 	}

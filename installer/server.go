@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"airgap/installer/preflight"
 	"airgap/internal/hostinfo"
 	"airgap/internal/site"
 )
@@ -18,25 +19,19 @@ import (
 // serverTimeout bounds a look at the server.
 const serverTimeout = 15 * time.Second
 
-// ServerFacts is what a machine that is to join sees of the server, before it has told it anything.
-type ServerFacts struct {
-	Err                 error     // why it cannot be joined
-	NotBefore, NotAfter time.Time // of its certificate, which the authorities of the token have signed
-}
-
 // lookAtServer connects to the server. The machine's clock may be wrong, so the certificate's times are for the caller to judge.
-func lookAtServer(j *JoinOptions) *ServerFacts {
+func lookAtServer(j *JoinOptions) *preflight.ServerFacts {
 	ctx, cancel := context.WithTimeout(context.Background(), serverTimeout)
 	defer cancel()
 	authorities, err := site.Authorities(ctx, j.Server, j.Token)
 	if err != nil {
-		return &ServerFacts{Err: err}
+		return &preflight.ServerFacts{Err: err}
 	}
 	leaf, err := serverCertificate(ctx, j.Server, authorities)
 	if err != nil {
-		return &ServerFacts{Err: fmt.Errorf("%s: %w", j.Server, err)}
+		return &preflight.ServerFacts{Err: fmt.Errorf("%s: %w", j.Server, err)}
 	}
-	return &ServerFacts{NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter}
+	return &preflight.ServerFacts{NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter}
 }
 
 // serverCertificate returns the certificate that the server shows, if the authorities have signed it.
@@ -69,25 +64,6 @@ func serverCertificate(ctx context.Context, server string, authorities []byte) (
 		return nil, fmt.Errorf("its certificate: %w", err)
 	}
 	return shown[0], nil
-}
-
-// server judges what was seen of the server that the machine is to join.
-func (c *checker) server() {
-	server := c.facts.Server
-	if server == nil {
-		return
-	}
-	now := c.facts.Now
-	switch {
-	case server.Err != nil:
-		c.problem("server", "look whether that machine runs, and whether a cable and a route lead to it", "%v", server.Err)
-	case now.Before(server.NotBefore):
-		c.warn("clock", "the installer raises it to that; set it right when you can",
-			"the clock says %s, but the server's certificate begins at %s", now.UTC().Format(time.RFC3339), server.NotBefore.UTC().Format(time.RFC3339))
-	case now.After(server.NotAfter):
-		c.problem("clock", "set the clock of whichever of the two machines is wrong",
-			"the clock says %s, but the server's certificate ended at %s", now.UTC().Format(time.RFC3339), server.NotAfter.UTC().Format(time.RFC3339))
-	}
 }
 
 // withoutPort leaves out the listeners on a port.

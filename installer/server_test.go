@@ -7,7 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"airgap/node/config"
+	"airgap/installer/preflight"
+	"airgap/installer/preflight/preflighttest"
 )
 
 // What a machine sees of its server before it joins, by real TLS.
@@ -36,7 +37,7 @@ func TestLookAtServer(t *testing.T) {
 // A clock that is before the server's certificate is raised, since nothing else would go; one that is after it is a person's to judge.
 func TestClockAgainstTheServer(t *testing.T) {
 	first, _, _ := firstMachine(t)
-	now := goodFacts().Now
+	now := preflighttest.Machine().Now
 	for name, test := range map[string]struct {
 		from, to time.Duration // of the certificate's time, from the machine's
 		raised   bool
@@ -44,16 +45,17 @@ func TestClockAgainstTheServer(t *testing.T) {
 	}{
 		"in time":   {-time.Hour, time.Hour, false, ""},
 		"behind":    {time.Hour, 2 * time.Hour, true, ""},
-		"far ahead": {-2 * time.Hour, -time.Hour, false, "clock: the clock says"},
+		"far ahead": {-2 * time.Hour, -time.Hour, false, "server: the clock says"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, s := newCluster(t, first.retained()), newSite(t)
 			s.key = first.key
 			o := s.joining(c)
-			o.facts = func(o *Options, p config.Paths) (Facts, error) {
-				f := goodFacts()
-				if !isAgent(p) {
-					f.Server = &ServerFacts{NotBefore: now.Add(test.from), NotAfter: now.Add(test.to)}
+			o.facts = func(r *run) (Facts, error) {
+				f := preflighttest.Machine()
+				f.Installed = r.installed()
+				if !isAgent(r.paths) {
+					f.Server = &preflight.ServerFacts{NotBefore: now.Add(test.from), NotAfter: now.Add(test.to)}
 				}
 				return f, nil
 			}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"airgap/installer/preflight"
 	"airgap/internal/hostinfo"
 	"airgap/internal/journal"
 	"airgap/node/config"
@@ -193,7 +194,7 @@ func (s *Status) tellDisk(disk DiskStatus, err error) {
 	switch {
 	case disk.ReadOnly:
 		s.complain("the file system of %s is read-only", s.DataDir)
-	case disk.TotalBytes > 0 && disk.FreeBytes < reserveBytes:
-		s.complain("%d MB are free on the disk of %s: below %d MB pods are evicted and writes may fail", disk.FreeBytes/1e6, s.DataDir, reserveBytes/1_000_000)
+	case disk.TotalBytes > 0 && disk.FreeBytes < preflight.ReserveBytes:
+		s.complain("%d MB are free on the disk of %s: below %d MB pods are evicted and writes may fail", disk.FreeBytes/1e6, s.DataDir, preflight.ReserveBytes/1_000_000)
 	}
 }

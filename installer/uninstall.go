@@ -27,7 +27,7 @@ type UninstallOptions struct {
 	// Places on the host. Empty: the usual ones.
 	EtcDir     string // /etc
 	SystemdDir string // systemd/system in EtcDir
-	BinDir     string // /usr/local/bin
+	BinDir     string // /usr/local/bin and /opt/bin
 
 	leaveTimeout time.Duration // 0: leaveTimeout
 }
@@ -91,9 +91,6 @@ func Uninstall(ctx context.Context, opts UninstallOptions) error {
 	}
 	if u.SystemdDir == "" {
 		u.SystemdDir = filepath.Join(u.EtcDir, "systemd", "system")
-	}
-	if u.BinDir == "" {
-		u.BinDir = "/usr/local/bin"
 	}
 	if u.leaveTimeout == 0 {
 		u.leaveTimeout = leaveTimeout
@@ -207,9 +204,15 @@ func (u *removal) removeFiles(context.Context) (string, error) {
 		return "", fmt.Errorf("%s is still mounted: the files stay", mounts[0].Point)
 	}
 	errs := []error{u.restoreHostFiles(), u.pods.remove(u)}
-	command := filepath.Join(u.BinDir, "airgap")
-	if to, err := os.Readlink(command); err == nil && to == filepath.Join(u.paths.Current(), "airgap") {
-		errs = append(errs, os.Remove(command))
+	folders := commandFolders
+	if u.BinDir != "" {
+		folders = []string{u.BinDir}
+	}
+	for _, folder := range folders {
+		command := filepath.Join(folder, "airgap")
+		if to, err := os.Readlink(command); err == nil && to == filepath.Join(u.paths.Current(), "airgap") {
+			errs = append(errs, os.Remove(command))
+		}
 	}
 	for _, path := range []string{u.paths.ConfigFile(), u.paths.Kubeconfig()} {
 		errs = append(errs, removeIfThere(path))

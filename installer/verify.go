@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
-
-	"github.com/Masterminds/semver/v3"
 
 	"airgap/bundle"
+	"airgap/installer/preflight"
 	"airgap/signing"
 )
 
@@ -98,84 +96,14 @@ func (r *run) checkVersion(m *bundle.Manifest) error {
 	if !known {
 		return nil
 	}
-	if older(m.Version, highest.Floor) {
+	if preflight.Older(m.Version, highest.Floor) {
 		return fmt.Errorf("%w: %s %s is below %s, the lowest version of it that this machine may run", ErrRefused, m.Name, m.Version, highest.Floor)
 	}
-	if older(m.Version, highest.Version) && !r.AllowDowngrade {
+	if preflight.Older(m.Version, highest.Version) && !r.AllowDowngrade {
 		return fmt.Errorf("%w: %s %s is older than %s, which this machine has accepted; --allow-downgrade installs it all the same",
 			ErrRefused, m.Name, m.Version, highest.Version)
 	}
 	return nil
-}
-
-// older says whether semantic version a is below b. No b is below everything.
-func older(a, b string) bool {
-	if b == "" {
-		return false
-	}
-	va, errA := semver.NewVersion(a)
-	vb, errB := semver.NewVersion(b)
-	return errA == nil && errB == nil && va.LessThan(vb)
-}
-
-// preflight looks at the machine, raises a clock that is certainly wrong, and fails if there is
-// any problem.
-func (r *run) preflight(context.Context) (string, error) {
-	if err := r.look(); err != nil {
-		return "", err
-	}
-	if issued, behind := clockBehind(r.facts, r.manifest); behind {
-		if err := r.setClock(issued); err != nil {
-			r.findings = append(r.findings, Finding{
-				Check:  "clock",
-				Text:   fmt.Sprintf("it is before the bundle was made and cannot be raised: %v", err),
-				Remedy: fmt.Sprintf("set it, e.g. date -u -s %s", issued.Format(time.RFC3339)),
-			})
-		}
-	}
-	if err := problems(r.findings); err != nil {
-		return "", err
-	}
-	return "the machine can take it", nil
-}
-
-// look gathers the facts and judges them.
-func (r *run) look() error {
-	var err error
-	if r.facts, err = r.Options.facts(&r.Options, r.paths); err != nil {
-		return fmt.Errorf("look at the machine: %w", err)
-	}
-	if r.member.serving() { // the port is ours
-		r.facts.Listeners = withoutPort(r.facts.Listeners, r.Server.PeerPort)
-	}
-	r.findings = preflight(r.facts, &r.Options, r.manifest)
-	if r.manifest != nil && r.distribution() == nil && !r.installed() {
-		r.findings = append(r.findings, Finding{
-			Check:  "distribution",
-			Text:   fmt.Sprintf("bundle %s %s brings no airgap for %s, and this machine has none", r.manifest.Name, r.manifest.Version, thisPlatform()),
-			Remedy: "build it from system.airgap (leave `from` out), or install a bundle that has one first",
-		})
-	}
-	for _, f := range r.findings {
-		if f.Warning {
-			r.report.Warnings = append(r.report.Warnings, f.String())
-		}
-	}
-	return nil
-}
-
-// problems returns the findings that are no warnings as an error.
-func problems(findings []Finding) error {
-	var e PreflightError
-	for _, f := range findings {
-		if !f.Warning {
-			e.Problems = append(e.Problems, f)
-		}
-	}
-	if len(e.Problems) == 0 {
-		return nil
-	}
-	return &e
 }
 
 // shortIDs writes key IDs so that a person can compare them.

@@ -126,7 +126,12 @@ func runServersAgent(ctx context.Context, file string, options node.Options) err
 	return node.Agent(ctx, cfg, options)
 }
 
-// prepareAgentEnvironment says where Flannel's WireGuard backend keeps the node's key: it takes it from here only.
+// prepareAgentEnvironment says where Flannel's WireGuard backend keeps the node's key: it takes it from here only. And it tells
+// kube-proxy, which has no other ear for it, to try kernels before 5.13: it takes them for a sign of an old nft, and
+// the node has its own; the preflight has tried its rules.
 func prepareAgentEnvironment(dataDir string) error {
-	return os.Setenv("WIREGUARD_KEY_FILE", config.PathsOf(dataDir).WireGuardKey())
+	return errors.Join(
+		os.Setenv("WIREGUARD_KEY_FILE", config.PathsOf(dataDir).WireGuardKey()),
+		os.Setenv("KUBE_PROXY_NFTABLES_SKIP_KERNEL_VERSION_CHECK", "1"),
+	)
 }

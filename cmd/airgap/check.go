@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -15,11 +16,11 @@ func newCheckCommand(e *env) *cobra.Command {
 	f := &installFlags{getenv: e.getenv}
 	cmd := &cobra.Command{
 		Use:   "check [BUNDLE]",
-		Short: "Find everything that could stop an install on this machine",
-		Long: `Find everything that could stop an install on this machine: every problem is reported, not the
-first, each with its remedy. With a bundle, its signature, size and platforms are checked too. With --server and
-a token, the server is asked what it has against the machine: its name, address, version; and whether it is a clone.
-Nothing is changed.`,
+		Short: "Find everything that could stop an install on this machine, or hurt it later",
+		Long: `Find everything that could stop an install on this machine, or hurt the node later. Whatever was looked at
+is reported as pass, warn or fail, the latter two with what comes of it and a remedy. With a bundle, its signature, size and
+platforms are checked too. With --server and a token, the server is asked what it has against the machine: its name,
+address, version; and whether it is a clone. Nothing is changed. What the kernel can do is tried as root alone.`,
 		Example: `  airgap check
   airgap check site.airgap --key site.pub
   airgap check --server https://10.0.0.1:6443 --token-file token`,
@@ -38,7 +39,7 @@ Nothing is changed.`,
 
 // checkReport is what check prints as JSON.
 type checkReport struct {
-	Fit      bool                `json:"fit"` // no problem, warnings aside
+	Fit      bool                `json:"fit"` // no failure
 	Findings []installer.Finding `json:"findings"`
 }
 
@@ -53,20 +54,13 @@ func (e *env) check(ctx context.Context, bundle string, f *installFlags) error {
 		return installError(err)
 	}
 	if f.output == outputJSON {
-		report := checkReport{Fit: problems == nil, Findings: findings}
-		if report.Findings == nil {
-			report.Findings = []installer.Finding{}
-		}
-		return errors.Join(e.printJSON(report), installError(err))
+		err = e.printJSON(checkReport{Fit: problems == nil, Findings: findings})
+	} else {
+		_, noColour := e.getenv("NO_COLOR") // no-color.org
+		_, err = io.WriteString(e.stdout, checkScreen(findings, isTerminal(e.stdout) && !noColour))
 	}
-	p := &printer{w: e.stdout}
-	for _, finding := range findings {
-		if finding.Warning {
-			p.line("warning: %s", finding)
-		}
+	if problems != nil { // which have been told
+		err = errors.Join(err, &preflightError{errors.New(problems.Summary())})
 	}
-	if problems == nil {
-		p.line("this machine can take the install")
-	}
-	return errors.Join(p.err, installError(err))
+	return err
 }

@@ -40,7 +40,7 @@ type installFlags struct {
 
 	allowUnsigned, allowDowngrade bool
 	timeout                       time.Duration
-	dryRun                        bool
+	dryRun, wait                  bool
 }
 
 // add binds the shared flags.
@@ -86,6 +86,7 @@ written to the node's configuration file.`,
 	}
 	f.add(cmd)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", installer.DefaultTimeout, "how long to wait for the node, and again for the releases")
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait for another install on this machine to end, instead of failing")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "verify the signature, print the steps and stop")
 	return cmd
 }
@@ -166,6 +167,8 @@ func (f *installFlags) options(ctx context.Context, bundle string) (installer.Op
 		Config:         values,
 		Init:           installer.Init(f.init),
 		Timeout:        f.timeout,
+		Wait:           f.wait,
+		Tools:          toolsFolder(),
 		Version:        strings.TrimSuffix(stampedVersions().Airgap, unstamped),
 	}, nil
 }
@@ -240,7 +243,7 @@ func installError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &preflight):
+	case errors.As(err, &preflight), errors.Is(err, installer.ErrBusy):
 		return &preflightError{err}
 	case errors.Is(err, installer.ErrUsage):
 		return &usageError{err}

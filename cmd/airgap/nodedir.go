@@ -24,3 +24,12 @@ func nodeDataDir() string {
 	}
 	return config.DefaultDataDir
 }
+
+// toolsFolder is where the executables that come with this one are, once it is unpacked; empty if nobody knows.
+func toolsFolder() string {
+	self, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	return filepath.Dir(self)
+}

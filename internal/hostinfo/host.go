@@ -10,7 +10,6 @@ package hostinfo
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -32,24 +31,6 @@ func This() Host { return Host{FS: os.DirFS("/")} }
 func (h Host) Exists(name string) bool {
 	_, err := fs.Stat(h.FS, rel(name))
 	return err == nil
-}
-
-// MemoryBytes returns the size of the machine's memory.
-func (h Host) MemoryBytes() (int64, error) {
-	data, err := fs.ReadFile(h.FS, "proc/meminfo")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "MemTotal:"); ok {
-			fields := strings.Fields(rest)
-			if len(fields) == 2 && fields[1] == "kB" {
-				kib, err := strconv.ParseInt(fields[0], 10, 64)
-				return kib << 10, err
-			}
-		}
-	}
-	return 0, errors.New("/proc/meminfo: no MemTotal line")
 }
 
 // MissingTools returns those of names that are in none of the usual folders of programs.

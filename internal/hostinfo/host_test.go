@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"slices"
 	"testing"
 	"testing/fstest"
@@ -191,8 +192,8 @@ func TestMachine(t *testing.T) {
 		"proc/2/comm":            "kthreadd\n",
 		"proc/2/cmdline":         "",
 	})
-	if n, err := h.MemoryBytes(); n != 2<<20 || err != nil {
-		t.Errorf("memory = %d, %v", n, err)
+	if m, err := h.Memory(); m != (Memory{Total: 2 << 20}) || err != nil {
+		t.Errorf("memory = %+v, %v", m, err)
 	}
 	if got := h.MissingTools("mount", "umount"); !slices.Equal(got, []string{"umount"}) {
 		t.Errorf("missing tools = %v", got)
@@ -214,7 +215,8 @@ func TestProbeKernelLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	mountsBefore, _ := This().Mounts()
 	linksBefore, _ := net.Interfaces()
-	k := ProbeKernel(dir)
+	nft, _ := exec.LookPath("nft")
+	k := ProbeKernel(dir, nft)
 	t.Logf("%+v", k)
 	if k.Namespaces != nil {
 		t.Skipf("no namespaces here: %v", k.Namespaces)

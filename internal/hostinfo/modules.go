@@ -15,11 +15,7 @@ func (h Host) BridgeFilter() error {
 	if h.Exists("/proc/sys/net/bridge/bridge-nf-call-iptables") || h.Exists("/sys/module/"+module) {
 		return nil
 	}
-	release, err := fs.ReadFile(h.FS, "proc/sys/kernel/osrelease")
-	if err != nil {
-		return err
-	}
-	file := path.Join("/lib/modules", strings.TrimSpace(string(release)), "modules.dep")
+	file := path.Join("/lib/modules", h.KernelRelease(), "modules.dep")
 	found, err := h.listsModule(file, module)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

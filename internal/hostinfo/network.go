@@ -99,6 +99,37 @@ func (h Host) DefaultRoute() (bool, error) {
 	return found, err
 }
 
+// Route is a network that this machine reaches through an interface.
+type Route struct {
+	Interface string
+	Network   netip.Prefix
+}
+
+// Routes lists the IPv4 networks that are routed to interfaces of this network namespace other than loopback and
+// those of pods; without default routes.
+func (h Host) Routes() ([]Route, error) {
+	var all []Route
+	err := h.lines("/proc/self/net/route", func(f []string) error {
+		if len(f) < 8 || f[0] == "Iface" || f[0] == "lo" || ofPods(f[0]) {
+			return nil
+		}
+		destination, err := parseSocket(f[1] + ":0")
+		if err != nil {
+			return err
+		}
+		mask, err := parseSocket(f[7] + ":0")
+		if err != nil {
+			return err
+		}
+		ones, _ := net.IPMask(mask.Addr().AsSlice()).Size()
+		if network := netip.PrefixFrom(destination.Addr(), ones); ones > 0 {
+			all = append(all, Route{Interface: f[0], Network: network})
+		}
+		return nil
+	})
+	return all, err
+}
+
 // Addresses lists the addresses by which other machines can reach this one, those of its
 // [Interfaces], in the kernel's order. Link-local ones are left out.
 func Addresses() ([]netip.Addr, error) {

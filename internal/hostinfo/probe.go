@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 
+	continuity "github.com/containerd/continuity/fs"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -17,30 +19,38 @@ import (
 type Kernel struct {
 	Namespaces error // mount, network, PID, IPC and UTS namespaces
 	Overlay    error // an overlay of folders on the file system of the data folder
+	DType      error // names in folders tell what they are, without which images are not unpacked onto an overlay
 	Bridge     error // a bridge interface
 	Veth       error // a pair of virtual interfaces
 	NFTables   error // the nf_tables firewall
+	Rules      error // the kinds of rules that services and network policies are made of; nil without nft, too
 	VXLAN      error // a tunnel of Flannel's backend vxlan
 	WireGuard  error // one of its backend wireguard-native
 }
 
 // ProbeKernel tries each feature in namespaces of its own, which vanish when it returns. It
 // needs root. dir is an existing folder on the file system that overlays will be on; a
-// folder is made in it and removed again.
-func ProbeKernel(dir string) Kernel {
+// folder is made in it and removed again. nft is the program that loads rules; empty: none are tried.
+func ProbeKernel(dir, nft string) Kernel {
 	var k Kernel
 	onThread(func() {
-		flags := unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+		flags := unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 		if err := unix.Unshare(flags); err != nil {
 			k.Namespaces = fmt.Errorf("unshare: %w", err)
 			return
 		}
 		k.Overlay = probeOverlay(dir)
+		k.DType = probeDType(dir)
 		k.Bridge = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "probe0"}})
 		k.Veth = netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "probe1"}, PeerName: "probe2"})
-		k.NFTables = probeNFTables()
+		if k.NFTables = probeNFTables(); k.NFTables == nil && nft != "" {
+			k.Rules = probeRules(nft)
+		}
 		k.VXLAN = netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "probe3"}, VxlanId: 1, Port: 8472})
 		k.WireGuard = netlink.LinkAdd(&netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: "probe4"}})
+		if err := unix.Unshare(unix.CLONE_NEWPID); err != nil { // the last: the thread has no second child afterwards
+			k.Namespaces = fmt.Errorf("unshare: %w", err)
+		}
 	})
 	return k
 }
@@ -76,6 +86,43 @@ func probeOverlay(dir string) (err error) {
 	return os.Remove(filepath.Join(merged, "file"))
 }
 
+// probeDType looks at a folder as containerd does before it unpacks images: XFS made with ftype=0, and some network file
+// systems, do not say there what a name stands for.
+func probeDType(dir string) error {
+	supported, err := continuity.SupportsDType(dir)
+	if err == nil && !supported {
+		err = errors.New("the file system does not say what the names in a folder are (XFS made with ftype=0)")
+	}
+	return err
+}
+
+// probedRules have each kind of expression that kube-proxy, the portmap plug-in and the network policies use: on many kernels each is a
+// module of its own.
+const probedRules = `
+table ip probe {
+	map services { type ipv4_addr . inet_proto . inet_service : verdict; }
+	set clients { type ipv4_addr; flags dynamic,timeout; timeout 1h; }
+	chain endpoint { update @clients { ip saddr }; meta l4proto tcp dnat to 192.0.2.1:80; }
+	chain service { numgen random mod 2 vmap { 0: goto endpoint, 1: goto endpoint }; }
+	chain local { type nat hook prerouting priority dstnat; ip daddr . meta l4proto . th dport vmap @services; fib daddr type local goto service; }
+	chain leave { type nat hook postrouting priority srcnat; meta mark & 0x4000 != 0 masquerade fully-random; }
+}
+table inet probe {
+	chain forward { type filter hook forward priority filter; ct state established,related accept; ct state invalid drop; meta l4proto tcp reject with tcp reset; counter reject; }
+}
+`
+
+// probeRules loads rules into the network namespace of this thread.
+func probeRules(nft string) error {
+	cmd := exec.Command(nft, "-f", "-")
+	cmd.Stdin = strings.NewReader(probedRules)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		said, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	return nil
+}
+
 // probeNFTables asks nf_tables for the generation of its rules, which makes the kernel load the module.
 func probeNFTables() error {
 	request := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, 0)
@@ -100,42 +147,4 @@ func onThread(f func()) {
 		close(done)
 	}()
 	<-done
-}
-
-// Disk is the file system below a folder.
-type Disk struct {
-	FreeBytes   int64 // for root
-	TotalBytes  int64
-	FreeInodes  int64
-	TotalInodes int64 // 0 where the file system makes inodes as needed (btrfs, xfs shows its bound)
-	NoExec      bool
-	ReadOnly    bool
-}
-
-// DiskAt reads the file system that the existing folder dir is on.
-func DiskAt(dir string) (Disk, error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return Disk{}, &os.PathError{Op: "statfs", Path: dir, Err: err}
-	}
-	return Disk{
-		FreeBytes:   int64(s.Bavail) * s.Bsize,
-		TotalBytes:  int64(s.Blocks) * s.Bsize,
-		FreeInodes:  int64(s.Ffree),
-		TotalInodes: int64(s.Files),
-		NoExec:      s.Flags&unix.ST_NOEXEC != 0,
-		ReadOnly:    s.Flags&unix.ST_RDONLY != 0,
-	}, nil
-}
-
-// ExistingParent returns name, absolute and clean, or the nearest folder above it that exists.
-func ExistingParent(name string) string {
-	for name != "/" {
-		info, err := os.Stat(name)
-		if err == nil && info.IsDir() {
-			return name
-		}
-		name = filepath.Dir(name)
-	}
-	return name
 }

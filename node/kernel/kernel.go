@@ -71,6 +71,18 @@ func Wrong(root string, settings []Setting) []error {
 	return wrong
 }
 
+// Differing lists the settings under root that [Apply] would change, or fail on.
+func Differing(root string, settings []Setting) []error {
+	var differing []error
+	for _, s := range settings {
+		s.Protected = true
+		if err := s.apply(root, true); err != nil {
+			differing = append(differing, err)
+		}
+	}
+	return differing
+}
+
 func (s Setting) apply(root string, protect bool) error {
 	file := filepath.Join(root, filepath.FromSlash(strings.ReplaceAll(s.Name, ".", "/")))
 	data, err := os.ReadFile(file)

@@ -256,3 +256,13 @@ func poke(c chan struct{}) {
 	default:
 	}
 }
+
+// SpoolBytes is the most that the spool of a fetcher with the usual number of slots takes on the disk for blobs of the given sizes.
+func SpoolBytes(sizes []int64) int64 {
+	var all, largest int64
+	for _, size := range sizes {
+		all += size
+		largest = max(largest, size)
+	}
+	return min(all, maxSpooledBytes+defaultSlots*largest)
+}
