@@ -47,7 +47,7 @@ func TestLocalStorageManifest(t *testing.T) {
 
 // TestManifestsParse holds that each packaged file is one that the deployer takes, and that what runs in it is confined.
 func TestManifestsParse(t *testing.T) {
-	manifests, err := Traefik("airgap.internal/traefik:v3.7.13")
+	manifests, err := Traefik(allKinds("airgap.internal/traefik:v3.7.13"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,18 +95,48 @@ func checkConfined(t *testing.T, name string, objects []*unstructured.Unstructur
 }
 
 func TestTraefikIsPackedTheSameTwice(t *testing.T) {
-	one, err := Traefik("r/t:1")
+	one, err := Traefik(allKinds("r/t:1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := Traefik("r/t:1")
+	two, err := Traefik(allKinds("r/t:1"))
 	if err != nil || !maps.EqualFunc(one, two, bytes.Equal) {
 		t.Errorf("two manifests differ, %v", err)
 	}
 	for _, image := range []string{"", "traefik", "localhost:5000/traefik", "traefik:"} {
-		if _, err := Traefik(image); err == nil || !strings.Contains(err.Error(), "no tag") {
+		if _, err := Traefik(TraefikOptions{Image: image}); err == nil || !strings.Contains(err.Error(), "no tag") {
 			t.Errorf("image %q: %v", image, err)
 		}
+	}
+}
+
+func allKinds(image string) TraefikOptions {
+	return TraefikOptions{Image: image, GatewayAPI: true, OwnKinds: true}
+}
+
+// TestTraefikForIngressesAlone holds that what is not served is neither defined nor watched.
+func TestTraefikForIngressesAlone(t *testing.T) {
+	manifests, err := Traefik(TraefikOptions{Image: "r/t:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names := slices.Sorted(maps.Keys(manifests)); !slices.Equal(names, []string{TraefikFile}) {
+		t.Errorf("files %v", names)
+	}
+	got, err := renderManifests(t, manifests, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(got, "--providers.kubernetesingress=true") {
+		t.Error("Ingresses are not served")
+	}
+	for _, not := range []string{"kubernetescrd", "kubernetesgateway", "gateway.networking.k8s.io", "traefik.io/v1alpha1"} {
+		if strings.Contains(got, not) {
+			t.Errorf("%q in\n%s", not, got)
+		}
+	}
+	if _, err := renderManifests(t, manifests, "tlsStore: {default: {defaultCertificate: {secretName: site}}}"); err == nil || !strings.Contains(err.Error(), "--ingress-kinds traefik") {
+		t.Errorf("a kind that is not served: %v", err)
 	}
 }
 
@@ -120,10 +150,15 @@ func TestFilesOf(t *testing.T) {
 // render returns what Traefik's chart makes of values on top of the packaged ones.
 func render(t *testing.T, values string) (string, error) {
 	t.Helper()
-	manifests, err := Traefik("airgap.internal/traefik:v3.7.13")
+	manifests, err := Traefik(allKinds("airgap.internal/traefik:v3.7.13"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return renderManifests(t, manifests, values)
+}
+
+func renderManifests(t *testing.T, manifests map[string][]byte, values string) (string, error) {
+	t.Helper()
 	var release struct {
 		Spec struct{ ChartContent, ValuesContent string }
 	}

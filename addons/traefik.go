@@ -26,15 +26,33 @@ const (
 	TraefikFile     = "traefik.yaml"
 )
 
+// TraefikOptions are what the manifests of the ingress controller are filled in with.
+type TraefikOptions struct {
+	Image      string // reference of Traefik's image, with a tag
+	GatewayAPI bool   // define the kinds of the Gateway API, and serve them
+	OwnKinds   bool   // define Traefik's own kinds, and serve them
+}
+
 // Traefik returns the manifests of the ingress controller by file name: definitions of kinds, and a
-// HelmChart traefik in kube-system, whose values a HelmChartConfig of that name changes. image is
-// the reference of Traefik's image, with a tag. The same image gives the same bytes.
-func Traefik(image string) (map[string][]byte, error) {
-	repository, tag, found := cutTag(image)
+// HelmChart traefik in kube-system, whose values a HelmChartConfig of that name changes. Ingresses are
+// always served. The same options give the same bytes.
+func Traefik(o TraefikOptions) (map[string][]byte, error) {
+	repository, tag, found := cutTag(o.Image)
 	if !found {
-		return nil, fmt.Errorf("manifest of traefik: image %q has no tag", image)
+		return nil, fmt.Errorf("manifest of traefik: image %q has no tag", o.Image)
 	}
-	values, err := yaml.Marshal(map[string]any{"image": map[string]string{"repository": repository, "tag": tag}})
+	given := map[string]any{"image": map[string]string{"repository": repository, "tag": tag}}
+	providers := map[string]any{}
+	if !o.GatewayAPI {
+		providers["kubernetesGateway"] = map[string]bool{"enabled": false}
+	}
+	if !o.OwnKinds {
+		providers["kubernetesCRD"] = map[string]bool{"enabled": false}
+	}
+	if len(providers) > 0 {
+		given["providers"] = providers
+	}
+	values, err := yaml.Marshal(given)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +65,10 @@ func Traefik(image string) (map[string][]byte, error) {
 		return nil, err
 	}
 	manifests := map[string][]byte{TraefikFile: release}
-	for _, name := range []string{GatewayAPIFile, TraefikCRDsFile} {
+	for name, wanted := range map[string]bool{GatewayAPIFile: o.GatewayAPI, TraefikCRDsFile: o.OwnKinds} {
+		if !wanted {
+			continue
+		}
 		if manifests[name], err = crdFiles.ReadFile("crds/" + name); err != nil {
 			return nil, err
 		}

@@ -3,7 +3,9 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -104,6 +106,14 @@ func writePackaged(cfg *config.Server) error {
 		return err
 	}
 	dir := config.PathsOf(cfg.DataDir).Manifests()
+	// What a definition's file brought stays in the cluster: it is kept, with all objects of its kind.
+	for _, name := range []string{addons.GatewayAPIFile, addons.TraefikCRDsFile} {
+		if _, wanted := manifests[name]; !wanted {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("packaged component: %w", err)
+			}
+		}
+	}
 	for name, content := range manifests {
 		file := filepath.Join(dir, name)
 		if current, err := os.ReadFile(file); err == nil && bytes.Equal(current, content) {
@@ -116,13 +126,23 @@ func writePackaged(cfg *config.Server) error {
 	return nil
 }
 
+// isPackaged says whether an earlier start has put a file where the deployer follows it.
+func isPackaged(cfg *config.Server, name string) bool {
+	_, err := os.Stat(filepath.Join(config.PathsOf(cfg.DataDir).Manifests(), name))
+	return err == nil
+}
+
 // packaged returns the manifests of all packaged components by file name.
 func packaged(cfg *config.Server) (map[string][]byte, error) {
 	resolvers, err := os.ReadFile(cfg.ResolvConf)
 	if err != nil {
 		return nil, err
 	}
-	manifests, err := addons.Traefik(images.Reference("traefik"))
+	manifests, err := addons.Traefik(addons.TraefikOptions{
+		Image:      images.Reference("traefik"),
+		GatewayAPI: cfg.ServesKinds(config.IngressGatewayAPI, isPackaged(cfg, addons.GatewayAPIFile)),
+		OwnKinds:   cfg.ServesKinds(config.IngressTraefik, isPackaged(cfg, addons.TraefikCRDsFile)),
+	})
 	if err != nil {
 		return nil, err
 	}

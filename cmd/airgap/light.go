@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -32,8 +33,12 @@ const lastSettled = 15 * time.Minute
 
 // beLight makes a process of the node one that costs little while the cluster is at rest. The
 // figures are in docs/decisions/0018. Pods' processes inherit the slack of timers, through
-// containerd and its shims: containerd calls this with the kernel's own.
-func beLight(slack time.Duration, edge bool) {
+// containerd and its shims: containerd calls this with the kernel's own. Where nobody can ask for a profile of the
+// heap, none is kept.
+func beLight(slack time.Duration, edge, profiles bool) {
+	if !profiles {
+		runtime.MemProfileRate = 0
+	}
 	if os.Getenv("GOGC") == "" {
 		percent := gcPercent
 		if edge {

@@ -68,6 +68,7 @@ func addServerFlags(fs *pflag.FlagSet, s *config.Server) {
 	fs.StringVarP(&s.Kubeconfig, "write-kubeconfig", "o", s.Kubeconfig, "`file` for the administrator's kubeconfig (default: /etc/airgap/airgap.yaml)")
 	fs.StringVar(&s.KubeconfigMode, "write-kubeconfig-mode", s.KubeconfigMode, "its octal `mode`")
 	fs.StringArrayVar(&s.Disable, "disable", s.Disable, "leave out these packaged `components`, with commas between: coredns, local-storage, metrics-server, servicelb, traefik (repeatable)")
+	fs.StringSliceVar(&s.IngressKinds, "ingress-kinds", s.IngressKinds, "`kinds` that the packaged ingress controller serves beside Ingress: gateway-api, traefik; or none (default: both, none with --profile edge)")
 	fs.BoolVar(&s.DisableHelm, "disable-helm-controller", s.DisableHelm, "leave HelmCharts, those of packaged components too, to another controller")
 	fs.StringVar(&s.LocalStoragePath, "default-local-storage-path", s.LocalStoragePath, "`folder` of the volumes of the storage class local-path (default: storage in the data folder)")
 	fs.BoolVar(&s.DisableAgent, "disable-agent", s.DisableAgent, "run the control plane only")

@@ -41,7 +41,7 @@ func newServerCommand(e *env) *cobra.Command {
 			if os.Geteuid() != 0 {
 				return errors.New("the node runs containers and must run as root")
 			}
-			beLight(timerSlack, cfg.Has(config.ProfileEdge))
+			beLight(timerSlack, cfg.Has(config.ProfileEdge), cfg.EnablePprof)
 			options, err := nodeOptions()
 			if err != nil {
 				return err

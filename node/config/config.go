@@ -106,6 +106,7 @@ type Server struct {
 	Snapshots Snapshots // of SQLite
 
 	Disable          []string // packaged components to leave out
+	IngressKinds     []string // what the packaged ingress controller serves beside Ingresses, Ingress…; empty: per profile, see ServesKinds
 	DisableHelm      bool     // --disable-helm-controller: HelmCharts are left to another controller
 	LocalStoragePath string   // --default-local-storage-path: folder of the StorageClass local-path; empty: per DataDir, see Paths
 	DisableAgent     bool     // control plane only

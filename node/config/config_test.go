@@ -30,6 +30,9 @@ func TestCompleteReportsEveryMistake(t *testing.T) {
 		"private registry":  {func(s *Server) { s.PrivateRegistry = "registries.yaml" }, []string{"private-registry"}},
 		"profile":           {func(s *Server) { s.Profiles = []string{"cis", "stig"} }, []string{`no profile "stig"`}},
 		"profiles":          {func(s *Server) { s.Profiles = []string{"cis", "edge"} }, nil},
+		"ingress kinds":     {func(s *Server) { s.IngressKinds = []string{"traefik,gateway-api"} }, nil},
+		"no such kinds":     {func(s *Server) { s.IngressKinds = []string{"gateway"} }, []string{`ingress-kinds: "gateway"`}},
+		"none and some":     {func(s *Server) { s.IngressKinds = []string{"none", "traefik"} }, []string{"stands alone"}},
 		"storage path":      {func(s *Server) { s.LocalStoragePath = "volumes" }, []string{"default-local-storage-path"}},
 		"mode":              {func(s *Server) { s.KubeconfigMode = "rw" }, []string{"write-kubeconfig-mode"}},
 		"backend":           {func(s *Server) { s.FlannelBackend = "udp" }, []string{`flannel-backend: "udp"`}},
@@ -54,6 +57,26 @@ func TestCompleteReportsEveryMistake(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestServesKinds(t *testing.T) {
+	for name, test := range map[string]struct {
+		profiles, kinds []string
+		had, want       bool
+	}{
+		"by default":                    {nil, nil, false, true},
+		"profile edge":                  {[]string{ProfileEdge}, nil, false, false},
+		"profile edge, on one that had": {[]string{ProfileEdge}, nil, true, true},
+		"profile edge, asked for":       {[]string{ProfileEdge}, []string{IngressGatewayAPI}, false, true},
+		"the other asked for":           {nil, []string{IngressTraefik}, false, false},
+		"none, on one that had":         {nil, []string{IngressNone}, true, false},
+	} {
+		s := NewServer()
+		s.Profiles, s.IngressKinds = test.profiles, test.kinds
+		if got := s.ServesKinds(IngressGatewayAPI, test.had); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 

@@ -50,6 +50,7 @@ func (s *Server) Complete() error {
 	}
 	s.LocalStoragePath = filepath.Clean(s.LocalStoragePath)
 	s.Disable = splitCommas(s.Disable)
+	errs = append(errs, s.completeIngressKinds())
 	s.DisableHelm = s.DisableHelm || slices.Contains(s.Disable, "helm-controller")
 	if s.Kubeconfig == "" {
 		s.Kubeconfig = PathsOf(s.DataDir).Kubeconfig()

@@ -35,12 +35,16 @@ type components struct {
 	apiserver   *apiserveroptions.ServerRunOptions
 	scheduler   *scheduleroptions.Options
 	controllers *controllersoptions.KubeControllerManagerOptions
+	noOpenAPIv2 bool // serve no /openapi/v2
 }
 
 // newComponents parses the flags of all three before any of them is completed: the
 // feature gates are global, and are set once, here.
 func newComponents(cfg *config.Server, store *datastore.Datastore) (*components, error) {
-	c := &components{apiserver: apiserveroptions.NewServerRunOptions(), scheduler: scheduleroptions.NewOptions()}
+	c := &components{
+		apiserver: apiserveroptions.NewServerRunOptions(), scheduler: scheduleroptions.NewOptions(),
+		noOpenAPIv2: cfg.Has(config.ProfileEdge),
+	}
 	var err error
 	if c.controllers, err = controllersoptions.NewKubeControllerManagerOptions(); err != nil {
 		return nil, err
@@ -245,6 +249,14 @@ func (c *components) runAPIServer(ctx context.Context, front Front) error {
 	outer.BuildHandlerChainFunc = func(api http.Handler, c *genericapiserver.Config) http.Handler {
 		return front(upstream(api, c))
 	}
+	endStorage, err := shareStorage(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer endStorage()
+	if c.noOpenAPIv2 {
+		withoutOpenAPIv2(cfg)
+	}
 	completed, err := cfg.Complete()
 	if err != nil {
 		return err
@@ -256,6 +268,9 @@ func (c *components) runAPIServer(ctx context.Context, front Front) error {
 	prepared, err := chain.PrepareRun()
 	if err != nil {
 		return err
+	}
+	if c.noOpenAPIv2 {
+		keepOpenAPIv3(chain)
 	}
 	return prepared.Run(ctx)
 }

@@ -1,11 +1,18 @@
 package controlplane
 
-import "strings"
+import (
+	"strings"
+
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+	kubeapiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+)
 
 // What the profile edge leaves out of the control plane, so that it fits a small machine: parts
 // that cost memory or wake-ups at rest and that a site of a few small machines does without. The
 // API of each part is off too, so that whoever uses it is told at once instead of
-// waiting for something that nobody does. What each saves is in docs/decisions/0018.
+// waiting for something that nobody does. What each saves is in docs/decisions/0018 and 0036.
 
 // edgeControllers are left out of the controller manager.
 var edgeControllers = []string{
@@ -28,11 +35,19 @@ var edgeAPIs = []string{
 	"admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings=false",
 }
 
+// edgeFeatures are switched off: each is a goroutine or several for every kind, to serve large clusters.
+var edgeFeatures = []string{
+	"ConcurrentWatchObjectDecode=false", // decode the events of one watch on several processors
+	"DetectCacheInconsistency=false",    // compare the watch caches with the datastore every five minutes
+	"SizeBasedListCostEstimate=false",   // weigh requests for lists by the objects' size, not by their number
+}
+
 // edgeAPIServerArgs are flags of the API server. Admission by webhooks stays.
 func edgeAPIServerArgs() []string {
 	return []string{
 		"--runtime-config=" + strings.Join(edgeAPIs, ","),
 		"--disable-admission-plugins=ValidatingAdmissionPolicy,MutatingAdmissionPolicy",
+		"--feature-gates=" + strings.Join(edgeFeatures, ","),
 	}
 }
 
@@ -41,10 +56,29 @@ func edgeAPIServerArgs() []string {
 func edgeControllerArgs() []string {
 	args := []string{"--controllers=-" + strings.Join(edgeControllers, ",-")}
 	for _, workers := range []string{
-		"cron-job", "daemonset", "deployment", "endpoint", "service-endpoint", "ephemeralvolume", "gc", "horizontal-pod-autoscaler",
-		"job", "namespace", "replicaset", "resource-quota", "serviceaccount-token", "statefulset", "ttl-after-finished",
+		"cron-job", "daemonset", "deployment", "device-taint-eviction", "disruption", "endpoint", "service-endpoint", "ephemeralvolume", "gc", "horizontal-pod-autoscaler",
+		"job", "namespace", "replicaset", "resourceclaim", "resource-quota", "serviceaccount-token", "statefulset", "ttl-after-finished",
 	} {
 		args = append(args, "--concurrent-"+workers+"-syncs=2")
 	}
 	return args
+}
+
+// withoutOpenAPIv2 has no server of the chain make an OpenAPI document of version 2, which holds all kinds at once. Clients of
+// the last years ask for version 3, kind by kind.
+func withoutOpenAPIv2(cfg *kubeapiserver.Config) {
+	cfg.KubeAPIs.ControlPlane.Generic.OpenAPIConfig = nil
+	cfg.ApiExtensions.GenericConfig.OpenAPIConfig = nil
+	cfg.Aggregator.GenericConfig.OpenAPIConfig = nil
+}
+
+// keepOpenAPIv3 lets the custom kinds have their documents of version 3 all the same: upstream makes none if the
+// document of version 2 is nil, and reads it no further when that version is not served.
+func keepOpenAPIv3(chain *aggregator.APIAggregator) {
+	kinds := chain.GenericAPIServer.NextDelegate()
+	if core, ok := kinds.(*genericapiserver.GenericAPIServer); ok {
+		if custom, ok := core.NextDelegate().(*genericapiserver.GenericAPIServer); ok {
+			custom.StaticOpenAPISpec = &spec.Swagger{}
+		}
+	}
 }

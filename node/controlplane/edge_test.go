@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"k8s.io/apiserver/pkg/server/resourceconfig"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/component-base/featuregate"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	upstream "k8s.io/kubernetes/pkg/controlplane"
@@ -62,6 +64,12 @@ func TestEdgeFlagsAreUnderstood(t *testing.T) {
 	}
 	if err := parts.controllers.Validate(controllers.KnownControllers(), controllers.ControllersDisabledByDefault(), controllers.ControllerAliases()); err != nil {
 		t.Error(err)
+	}
+	for _, feature := range edgeFeatures {
+		name, _, _ := strings.Cut(feature, "=")
+		if utilfeature.DefaultFeatureGate.Enabled(featuregate.Feature(name)) {
+			t.Errorf("feature %s is on", name)
+		}
 	}
 	if got := parts.controllers.DeploymentController.ConcurrentDeploymentSyncs; got != 2 {
 		t.Errorf("%d workers for Deployments", got)
