@@ -196,6 +196,9 @@ func (d Datastore) Endpoint() string { return d.endpoint }
 // HasPassword says whether the endpoint holds a password.
 func (d Datastore) HasPassword() bool { return d.password != "" }
 
+// Password is the endpoint's password, for those who must take it out of what others read.
+func (d Datastore) Password() string { return d.password }
+
 // Members are etcd's client URLs.
 func (d Datastore) Members() []string {
 	var list []string

@@ -28,6 +28,7 @@ func TestNode(t *testing.T) {
 	}
 	run("status", testStatus)
 	run("shutdown", testShutdown)
+	run("support", testSupport)
 	run("completion", testCompletion)
 	t.Run("release answers through its service", func(t *testing.T) {
 		address := s.Kubectl("-n", "demo", "get", "service", "podinfo", "-o", "jsonpath={.spec.clusterIP}")
