@@ -97,7 +97,7 @@ type Volume struct {
 // nothing. What is read from files is read from host; addresses, disks and the kernel are this machine's.
 func Look(host hostinfo.Host, s Subject, nft string) (Facts, error) {
 	p := config.PathsOf(s.Server.DataDir)
-	f, err := fromFiles(host)
+	f, err := FromFiles(host)
 	if err != nil {
 		return f, err
 	}
@@ -140,8 +140,8 @@ func Look(host hostinfo.Host, s Subject, nft string) (Facts, error) {
 	return f, nil
 }
 
-// fromFiles reads everything that a machine tells by its files.
-func fromFiles(h hostinfo.Host) (f Facts, err error) {
+// FromFiles reads everything that a machine tells by its files: what Look finds without asking a kernel.
+func FromFiles(h hostinfo.Host) (f Facts, err error) {
 	if f.Memory, err = h.Memory(); err != nil {
 		return f, err
 	}

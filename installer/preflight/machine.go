@@ -117,7 +117,7 @@ func (c *checker) swap() {
 	switch swap := c.facts.Memory.Swap; {
 	case swap == 0:
 		c.pass("none")
-	case c.facts.Cgroups.Version() == 2:
+	case c.facts.Cgroups.Version() != 1:
 		c.pass("%s, which pods are kept off", progress.Bytes(swap))
 	default:
 		c.warn("pods that run out of memory are slow for long, instead of being restarted", "swapoff -a, and take it out of /etc/fstab; or boot with cgroup v2, which keeps pods off it",

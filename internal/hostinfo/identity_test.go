@@ -1,0 +1,61 @@
+package hostinfo
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+func TestIdentity(t *testing.T) {
+	h := machine(map[string]string{
+		"proc/sys/kernel/hostname": "Node-1.site\n",
+		"etc/machine-id":           "0123456789abcdef0123456789abcdef\n",
+		"proc/device-tree/model":   "Raspberry Pi 4 Model B Rev 1.4\x00",
+		"proc/cmdline":             "console=ttyS0 cgroup_disable=memory quiet\n",
+		"etc/hosts": "127.0.0.1\tlocalhost\n127.0.1.1 Node-1.site node-1 # by the installer of Debian\n" +
+			"::1 localhost ip6-localhost\nnonsense here\n#10.0.0.9 other\n",
+	})
+	if h.Hostname() != "Node-1.site" || h.MachineID() != "0123456789abcdef0123456789abcdef" || h.Model() != "Raspberry Pi 4 Model B Rev 1.4" {
+		t.Errorf("hostname %q, machine ID %q, model %q", h.Hostname(), h.MachineID(), h.Model())
+	}
+	if got := h.CommandLine(); !slices.Equal(got, []string{"console=ttyS0", "cgroup_disable=memory", "quiet"}) {
+		t.Errorf("command line %q", got)
+	}
+	if got := fmt.Sprint(h.HostsNames()); got != "map[ip6-localhost:[::1] localhost:[127.0.0.1 ::1] node-1:[127.0.1.1] node-1.site:[127.0.1.1]]" {
+		t.Errorf("names in /etc/hosts: %s", got)
+	}
+
+	bare := machine(map[string]string{"proc/sys/kernel/hostname": "(none)\n"})
+	if bare.Hostname() != "" || bare.MachineID() != "" || bare.Model() != "" || len(bare.HostsNames()) != 0 || bare.AppArmor() {
+		t.Errorf("a bare machine has %q, %q, %q, %v", bare.Hostname(), bare.MachineID(), bare.Model(), bare.HostsNames())
+	}
+}
+
+func TestNameservers(t *testing.T) {
+	h := machine(map[string]string{"etc/resolv.conf": "search site\nnameserver 127.0.0.53\nnameserver 10.0.0.1 # router\nnameserver fd00::1\noptions edns0\nnameserver\n"})
+	if got := h.Nameservers("/etc/resolv.conf"); !slices.Equal(got, []string{"10.0.0.1", "fd00::1"}) {
+		t.Errorf("nameservers %q", got)
+	}
+	if got := h.Nameservers("/nowhere"); got != nil {
+		t.Errorf("nameservers of no file: %q", got)
+	}
+}
+
+func TestFirewallsAndServices(t *testing.T) {
+	firewalld := []Process{{PID: 1, Name: "systemd"}, {PID: 7, Name: "firewalld"}}
+	on := machine(map[string]string{
+		"etc/ufw/ufw.conf": "# comment: ENABLED=yes\nENABLED=yes\n",
+		"etc/systemd/system/multi-user.target.wants/k3s.service": "",
+		"etc/runlevels/default/kubelet":                          "",
+	})
+	off := machine(map[string]string{"etc/ufw/ufw.conf": "ENABLED=no\nLOGLEVEL=low\n"})
+	if got := on.Firewalls(firewalld); !slices.Equal(got, []string{"firewalld", "ufw"}) {
+		t.Errorf("firewalls %q", got)
+	}
+	if got := off.Firewalls(nil); got != nil {
+		t.Errorf("firewalls %q where none is on", got)
+	}
+	if got := on.StartsAtBoot("k3s", "kubelet", "k3s-agent"); !slices.Equal(got, []string{"k3s", "kubelet"}) {
+		t.Errorf("start at boot: %q", got)
+	}
+}
