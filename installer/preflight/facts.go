@@ -57,7 +57,8 @@ type Facts struct {
 	Routes      []hostinfo.Route
 
 	DefaultRoute bool
-	Firewalls    []string
+	Firewalls    []string // programs
+	ClosedChains []string // of nf_tables, which drop what comes in by default; not known without root
 	MissingTools []string
 
 	Kubelets []hostinfo.Process // of other clusters, in this network namespace
@@ -134,6 +135,9 @@ func Look(host hostinfo.Host, s Subject, nft string) (Facts, error) {
 		return f, err
 	}
 	if f.Root {
+		if f.ClosedChains, err = hostinfo.ClosedChains(); err != nil {
+			f.ClosedChains = nil // no nf_tables, as the kernel's check says
+		}
 		f.RulesTried = nft != ""
 		f.Kernel = hostinfo.ProbeKernel(f.Data.Parent, nft)
 	}

@@ -219,7 +219,14 @@ func (c *checker) firewall() {
 		}
 		c.warn(why, "stop it, or let them through: "+strings.Join(commands, " && "), "%s is on", name)
 	}
-	c.otherwise("neither firewalld nor ufw is on")
+	if chains := c.facts.ClosedChains; len(chains) > 0 && len(c.facts.Firewalls) == 0 {
+		remedy := fmt.Sprintf("add rules to it, and to the file that it comes from (/etc/nftables.conf on many machines): tcp dport { %s } accept; ip saddr { %s } accept", strings.Join(tcp, ", "), strings.Join(networks, ", "))
+		if len(udp) > 0 {
+			remedy += "; udp dport { " + strings.Join(udp, ", ") + " } accept"
+		}
+		c.warn(why+", unless its rules let them in", remedy, "the firewall's chain %s drops what comes in", strings.Join(chains, ", and "))
+	}
+	c.otherwise("neither firewalld nor ufw is on, and no chain of nf_tables drops what comes in by default")
 }
 
 // server judges what was seen of the server that the machine is to join.

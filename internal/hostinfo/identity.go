@@ -76,20 +76,6 @@ func (h Host) Nameservers(file string) []string {
 // the former, and those that it asks into the latter.
 var ResolverFiles = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
 
-// Firewalls lists the programs that keep a firewall on this machine: "firewalld", "ufw".
-func (h Host) Firewalls(processes []Process) []string {
-	var found []string
-	if slices.ContainsFunc(processes, func(p Process) bool { return p.Name == "firewalld" }) {
-		found = append(found, "firewalld")
-	}
-	for line := range strings.Lines(h.text("/etc/ufw/ufw.conf")) {
-		if strings.EqualFold(strings.ReplaceAll(strings.TrimSpace(line), `"`, ""), "ENABLED=yes") {
-			found = append(found, "ufw")
-		}
-	}
-	return found
-}
-
 // AppArmor says whether the kernel confines programs by AppArmor's profiles.
 func (h Host) AppArmor() bool { return h.text("/sys/module/apparmor/parameters/enabled") == "Y" }
 

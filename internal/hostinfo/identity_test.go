@@ -2,8 +2,12 @@ package hostinfo
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestIdentity(t *testing.T) {
@@ -39,6 +43,33 @@ func TestNameservers(t *testing.T) {
 	if got := h.Nameservers("/nowhere"); got != nil {
 		t.Errorf("nameservers of no file: %q", got)
 	}
+}
+
+// Chains of nf_tables as nft makes them, in a network namespace of the test's own.
+func TestClosedChains(t *testing.T) {
+	nft, err := exec.LookPath("nft")
+	if err != nil || os.Geteuid() != 0 {
+		t.Skip("needs root and nft")
+	}
+	onThread(func() {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Errorf("unshare: %v", err)
+			return
+		}
+		for _, step := range []struct{ rules, want string }{
+			{"add table inet filter; add chain inet filter input { type filter hook input priority 0; policy accept; }", "[]"},
+			{"add chain inet filter forward { type filter hook forward priority 0; policy drop; }; add chain inet filter some", "[]"},
+			{"add table ip old; add chain ip old INPUT { type filter hook input priority 5; policy drop; }", "[ip old INPUT]"},
+		} {
+			if out, err := exec.Command(nft, step.rules).CombinedOutput(); err != nil {
+				t.Errorf("nft: %v: %s", err, out)
+				return
+			}
+			if got, err := ClosedChains(); err != nil || fmt.Sprint(got) != step.want {
+				t.Errorf("after %q: %v, %v; want %s", step.rules, got, err, step.want)
+			}
+		}
+	})
 }
 
 func TestFirewallsAndServices(t *testing.T) {
