@@ -95,8 +95,9 @@ func JoinedAgent(ctx context.Context, cfg *config.Agent, machine site.Machine, o
 	go watchAgent(ctx, cfg, o.Manager)
 	err = agent.Run(ctx, cfg, agent.Options{
 		Executable: o.Executable, Env: o.Env, Log: o.Log, Version: o.Airgap, Learn: balance.Learn,
-		Notify: func() { o.Manager.Ready("node " + cfg.NodeName + " runs its pods") },
-		Admit:  func(context.Context) error { return admit(ctx, keeper, state, cancel) },
+		Notify:   func() { o.Manager.Ready("node " + cfg.NodeName + " runs its pods") },
+		Admit:    func(context.Context) error { return admit(ctx, keeper, state, cancel) },
+		Repaired: repairsOf(cfg.DataDir),
 	})
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause

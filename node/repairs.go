@@ -71,6 +71,11 @@ func noteRepair(paths config.Paths, r config.Repair) {
 	}
 }
 
+// repairsOf tells of the repairs of the agent of a node.
+func repairsOf(dataDir string) func(config.Repair) {
+	return func(r config.Repair) { noteRepair(config.PathsOf(dataDir), r) }
+}
+
 // eventsFor is how long after a repair a start still makes an event of it.
 const eventsFor = time.Hour
 
@@ -81,19 +86,27 @@ func repairsAddOn(cfg *config.Server) controlplane.AddOn {
 		if err != nil {
 			return err
 		}
-		list, err := config.ReadRepairs(config.PathsOf(cfg.DataDir))
-		if err != nil {
-			klog.ErrorS(err, "the list of repairs cannot be read")
-		}
-		for _, r := range list {
-			if time.Since(r.Time).Abs() < eventsFor {
+		told := map[time.Time]bool{}
+		for { // the agent, another process, may still be at it
+			list, err := config.ReadRepairs(config.PathsOf(cfg.DataDir))
+			if err != nil {
+				klog.ErrorS(err, "the list of repairs cannot be read")
+			}
+			for _, r := range list {
+				if time.Since(r.Time).Abs() > eventsFor || told[r.Time] {
+					continue
+				}
+				told[r.Time] = true
 				if err := tellEvent(ctx, api, cfg.NodeName, r); err != nil && ctx.Err() == nil {
 					klog.ErrorS(err, "a repair cannot be made an event")
 				}
 			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(time.Minute):
+			}
 		}
-		<-ctx.Done()
-		return nil
 	}}
 }
 

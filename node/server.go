@@ -138,7 +138,9 @@ func Agent(ctx context.Context, cfg *config.Agent, o Options) error {
 			return err
 		}
 	}
-	return agent.Run(ctx, cfg, agent.Options{Executable: o.Executable, Env: o.Env, Log: o.Log, Version: o.Airgap})
+	return agent.Run(ctx, cfg, agent.Options{
+		Executable: o.Executable, Env: o.Env, Log: o.Log, Version: o.Airgap, Repaired: repairsOf(cfg.DataDir),
+	})
 }
 
 // setUpLogging lets several components apply their one logging configuration, and sets its level.

@@ -26,6 +26,13 @@ import (
 const importIntoVariable = "AIRGAP_TEST_IMPORT_INTO"
 
 func TestMain(m *testing.M) {
+	if root := os.Getenv(rebuildVariable); root != "" {
+		if _, err := rebuild(context.Background(), root); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	root := os.Getenv(importIntoVariable)
 	if root == "" {
 		os.Exit(m.Run())

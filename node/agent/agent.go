@@ -35,6 +35,9 @@ type Options struct {
 	Log        *os.File // containerd's standard output and error
 	Version    string   // airgap's
 
+	// Repaired is told what a start found damaged and put right; may be nil.
+	Repaired func(config.Repair)
+
 	// What a machine of its own has, and a server's agent has not; nil then.
 	Notify func()                          // called once when containerd has been started
 	Admit  func(ctx context.Context) error // returns when the cluster lets the node in, asked when the API first answers
@@ -64,6 +67,9 @@ func Run(ctx context.Context, cfg *config.Agent, o Options) error {
 		return err
 	}
 
+	if err := a.repairImages(ctx); err != nil {
+		return ignoreCanceled(ctx, err)
+	}
 	content, err := a.connectContainerd()
 	if err != nil {
 		return err

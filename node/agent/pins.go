@@ -18,13 +18,20 @@ import (
 const pinDelay = 200 * time.Millisecond
 
 // pin makes sure that no image of an installed bundle can be collected as garbage, for there is nowhere to
-// pull it from, and returns those that are gone.
+// pull it from, and returns those that are gone. It records what there is, too.
 func (a *agent) pin(ctx context.Context, client *containerd.Client) (missing []string, err error) {
 	names, err := pinnedImages(a.paths.PinnedImages())
 	if err != nil {
 		return nil, err
 	}
-	return registry.Pin(ctx, client.ImageService(), names)
+	missing, err = registry.Pin(ctx, client.ImageService(), names)
+	if err != nil {
+		return missing, err
+	}
+	if err := a.recordImages(ctx, client, names); err != nil {
+		klog.ErrorS(err, "the images cannot be recorded: a damaged image store could not be made anew without the stick")
+	}
+	return missing, nil
 }
 
 // keepPins pins again whenever an image's record changes, until ctx is done: containerd forgets the label each

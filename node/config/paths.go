@@ -126,6 +126,9 @@ func (p Paths) ContentBlobs() string {
 // must never be collected as garbage.
 func (p Paths) PinnedImages() string { return p.join("agent", "images") }
 
+// ImageRecord lists the images that containerd has, so that its store can be made anew without the stick.
+func (p Paths) ImageRecord() string { return p.join("agent", "images.json") }
+
 // AgentEtc holds generated configuration: containerd's, the kubelet's, CNI's.
 func (p Paths) AgentEtc() string { return p.join("agent", "etc") }
 
