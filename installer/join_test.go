@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,9 +69,20 @@ func TestJoinReadsTheClustersBundles(t *testing.T) {
 	var out bytes.Buffer
 	o := second.joining(c)
 	o.Out = &out
+	var counted []int // bundles whose space each preflight counts
+	gather := o.facts
+	o.facts = func(r *run) (Facts, error) {
+		if s := r.subject(); s.Fetched || len(s.Bundles) == 0 {
+			counted = append(counted, len(s.Bundles))
+		}
+		return gather(r)
+	}
 	reports, err := Join(context.Background(), o)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &out)
+	}
+	if !slices.Equal(counted, []int{0, 2, 1}) {
+		t.Errorf("the preflights count %v bundles; want none before the join, both, then the second", counted)
 	}
 	if len(reports) != 2 || reports[0].Bundle != whole.Name || reports[1].Bundle != extra.Name || reports[0].Airgap != "1.0.0" {
 		t.Fatalf("reports: %+v", reports)

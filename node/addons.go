@@ -148,7 +148,7 @@ func packaged(cfg *config.Server) (map[string][]byte, error) {
 	}
 	if manifests["coredns.yaml"], err = addons.CoreDNS(addons.CoreDNSOptions{
 		Image: images.Reference("coredns"), ClusterDNS: cfg.ClusterDNS, ClusterDomain: cfg.ClusterDomain,
-		Upstream: nameservers(string(resolvers)),
+		Upstream: hostinfo.Nameservers(string(resolvers)),
 	}); err != nil {
 		return nil, err
 	}

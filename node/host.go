@@ -35,7 +35,7 @@ func completeFromHost(a *config.Agent) error {
 		}
 	}
 	if a.ResolvConf == "" {
-		file, err := resolvConf(config.PathsOf(a.DataDir), "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
+		file, err := resolvConf(config.PathsOf(a.DataDir), hostinfo.ResolverFiles...)
 		if err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func usable(a netip.Addr) bool {
 func resolvConf(paths config.Paths, candidates ...string) (string, error) {
 	for _, file := range candidates {
 		data, err := os.ReadFile(file)
-		if err == nil && len(nameservers(string(data))) > 0 {
+		if err == nil && len(hostinfo.Nameservers(string(data))) > 0 {
 			return file, nil
 		}
 	}
@@ -112,20 +112,4 @@ func resolvConf(paths config.Paths, candidates ...string) (string, error) {
 		return "", err
 	}
 	return file, atomicfile.Write(file, []byte("# this host has no resolver that pods can reach\n"), 0o644)
-}
-
-// nameservers lists the resolvers of a resolv.conf that are not on loopback: those would be
-// the pod's own loopback.
-func nameservers(conf string) []string {
-	var list []string
-	for line := range strings.Lines(conf) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 || fields[0] != "nameserver" {
-			continue
-		}
-		if a, err := netip.ParseAddr(fields[1]); err == nil && !a.IsLoopback() && !a.IsUnspecified() {
-			list = append(list, fields[1])
-		}
-	}
-	return list
 }

@@ -172,11 +172,7 @@ func FromFiles(h hostinfo.Host) (f Facts, err error) {
 		}
 	}
 	f.Hostname, f.MachineID, f.HostsNames = h.Hostname(), h.MachineID(), h.HostsNames()
-	for _, file := range hostinfo.ResolverFiles {
-		if f.Nameservers = h.Nameservers(file); len(f.Nameservers) > 0 {
-			break
-		}
-	}
+	f.Nameservers = h.Nameservers()
 	if f.Listeners, err = h.Listeners(); err != nil {
 		return f, err
 	}

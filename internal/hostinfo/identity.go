@@ -58,9 +58,9 @@ func (h Host) HostsNames() map[string][]netip.Addr {
 
 // Nameservers lists the resolvers of a resolv.conf(5) that pods can reach, too: none on loopback, which
 // would be the pod's own.
-func (h Host) Nameservers(file string) []string {
+func Nameservers(conf string) []string {
 	var list []string
-	for line := range strings.Lines(h.text(file)) {
+	for line := range strings.Lines(conf) {
 		fields := strings.Fields(line)
 		if len(fields) < 2 || fields[0] != "nameserver" {
 			continue
@@ -70,6 +70,16 @@ func (h Host) Nameservers(file string) []string {
 		}
 	}
 	return list
+}
+
+// Nameservers are those of the first of the [ResolverFiles] that has one.
+func (h Host) Nameservers() []string {
+	for _, file := range ResolverFiles {
+		if list := Nameservers(h.text(file)); len(list) > 0 {
+			return list
+		}
+	}
+	return nil
 }
 
 // ResolverFiles are where a machine's resolvers are looked for, the first that has one counts: systemd-resolved puts itself into

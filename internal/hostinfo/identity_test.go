@@ -36,12 +36,34 @@ func TestIdentity(t *testing.T) {
 }
 
 func TestNameservers(t *testing.T) {
-	h := machine(map[string]string{"etc/resolv.conf": "search site\nnameserver 127.0.0.53\nnameserver 10.0.0.1 # router\nnameserver fd00::1\noptions edns0\nnameserver\n"})
-	if got := h.Nameservers("/etc/resolv.conf"); !slices.Equal(got, []string{"10.0.0.1", "fd00::1"}) {
-		t.Errorf("nameservers %q", got)
+	for name, test := range map[string]struct {
+		conf string
+		want []string
+	}{
+		"empty":           {"", nil},
+		"loopback":        {"nameserver 127.0.0.53\nnameserver ::1\n", nil},
+		"one to use":      {"search site\nnameserver 127.0.0.53\nnameserver 10.0.0.1\n", []string{"10.0.0.1"}},
+		"IPv6":            {"nameserver fd00::1", []string{"fd00::1"}},
+		"comment":         {"# nameserver 10.0.0.1\n;nameserver 10.0.0.2\n", nil},
+		"broken":          {"nameserver\nnameserver nowhere\n", nil},
+		"options after":   {"nameserver 10.0.0.1 # ours\n", []string{"10.0.0.1"}},
+		"unspecified too": {"nameserver 0.0.0.0\n", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := Nameservers(test.conf); !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
 	}
-	if got := h.Nameservers("/nowhere"); got != nil {
-		t.Errorf("nameservers of no file: %q", got)
+}
+
+func TestNameserversOfAHost(t *testing.T) {
+	h := machine(map[string]string{"etc/resolv.conf": "nameserver 127.0.0.53\n", "run/systemd/resolve/resolv.conf": "nameserver 10.0.0.1\n"})
+	if got := h.Nameservers(); !slices.Equal(got, []string{"10.0.0.1"}) {
+		t.Errorf("behind systemd-resolved: %q", got)
+	}
+	if got := machine(nil).Nameservers(); got != nil {
+		t.Errorf("without a file: %q", got)
 	}
 }
 
