@@ -44,7 +44,7 @@ func (o *Options) items() []item {
 
 		{"install/", "the installer's journal and reports, and what an unfinished upgrade noted", o.files(p.Install(), "journal", "*.json", "reports/*")},
 		{"install/files.txt", "the node's files: mode, size, time, name; no contents", text(o.listing)},
-		{"install/units/", "the service as it was installed", o.files("/etc", "systemd/system/"+unit+"*", "init.d/"+unit, "sysctl.d/"+unit+".conf", "modules-load.d/"+unit+".conf")},
+		{"install/units/", "the service as it was installed", o.files("/etc", "systemd/system/"+unit+".service", "systemd/system/"+unit+".service.d/*", "init.d/"+unit, "sysctl.d/"+unit+".conf", "modules-load.d/"+unit+".conf")},
 
 		{"logs/service.txt", "the node's log, from the journal (systemd)", journal("--unit", unit, "--lines", "30000")},
 		{"logs/node/", "the node's log where no systemd keeps it (--init openrc, none)", o.files(p.DataDir, "airgap.log.1", "airgap.log")},

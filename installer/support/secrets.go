@@ -31,6 +31,7 @@ func learnSecrets(s *scrubber, p config.Paths) {
 		learnFile(s, filepath.Join(p.Server(), name))
 		learnFile(s, filepath.Join(p.Agent(), name))
 	}
+	learnFile(s, p.Kubeconfig())
 	files := []string{p.ConfigFile(), p.PrivateRegistry()}
 	drops, _ := filepath.Glob(p.ConfigFile() + ".d/*.yaml") // the pattern is good
 	for _, file := range append(files, drops...) {
