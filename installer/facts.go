@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"airgap/bundle"
 	"airgap/installer/preflight"
+	"airgap/internal/hostinfo"
 	"airgap/node/config"
 )
 
@@ -127,7 +129,7 @@ func foreignEntries(dataDir string) []string {
 	}
 	var foreign []string
 	for _, entry := range entries {
-		if !ours[entry.Name()] {
+		if !ours[entry.Name()] && !strings.HasPrefix(entry.Name(), hostinfo.ProbePrefix) { // a killed preflight leaves it, the next one takes it away
 			foreign = append(foreign, entry.Name())
 		}
 	}

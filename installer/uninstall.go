@@ -221,7 +221,7 @@ func (u *removal) removeFiles(context.Context) (string, error) {
 		errs = append(errs, removeIfThere(path))
 		_ = os.Remove(filepath.Dir(path)) // if nothing else is in it
 	}
-	errs = append(errs, os.RemoveAll(u.paths.Run()))
+	errs = append(errs, os.RemoveAll(u.paths.Run()), hostinfo.RemoveProbes(u.paths.DataDir))
 	// The install folder, which knows what else there is to undo, goes last.
 	entries := slices.DeleteFunc(slices.Clone(dataEntries), func(name string) bool { return name == "install" })
 	for _, name := range entries {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 	"testing/fstest"
@@ -208,6 +209,25 @@ func TestMachine(t *testing.T) {
 }
 
 // The probes leave no trace: neither interfaces, nor mounts, nor files.
+// What a killed probe has left is removed by the next one; that of a probe at work stays.
+func TestRemoveProbes(t *testing.T) {
+	dir := t.TempDir()
+	names := []string{ProbePrefix + "2147483647-1", ProbePrefix + "1-1", "photos"}
+	for _, name := range names {
+		if err := os.MkdirAll(filepath.Join(dir, name, "l"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := RemoveProbes(dir); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range names {
+		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != (i > 0) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestProbeKernelLeavesNothing(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	continuity "github.com/containerd/continuity/fs"
@@ -55,13 +56,36 @@ func ProbeKernel(dir, nft string) Kernel {
 	return k
 }
 
+// ProbePrefix begins the name of the folder that a probe makes; the ID of its process follows, and a dash.
+const ProbePrefix = ".airgap-probe-"
+
+// RemoveProbes removes the folders in dir of probes that were killed.
+func RemoveProbes(dir string) error {
+	folders, err := filepath.Glob(filepath.Join(dir, ProbePrefix+"*"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, folder := range folders {
+		id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(folder), ProbePrefix), "-")
+		if pid, err := strconv.Atoi(id); err == nil && unix.Kill(pid, 0) == nil {
+			continue // it may be at work
+		}
+		errs = append(errs, os.RemoveAll(folder))
+	}
+	return errors.Join(errs...)
+}
+
 // probeOverlay mounts an overlay and makes in it what an image's layers need: a file copied
 // up, and a removal, which becomes a whiteout.
 func probeOverlay(dir string) (err error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	base, err := os.MkdirTemp(dir, ".airgap-probe-")
+	if err := RemoveProbes(dir); err != nil {
+		return err
+	}
+	base, err := os.MkdirTemp(dir, fmt.Sprintf("%s%d-", ProbePrefix, os.Getpid()))
 	if err != nil {
 		return err
 	}
