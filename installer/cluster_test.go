@@ -155,7 +155,7 @@ func (c *testCluster) renew(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(site.Error{Code: site.CodeName, Message: "node-2 was deleted from the cluster"})
 		return
 	}
-	_ = json.NewEncoder(w).Encode(site.Issued{Authorities: string(c.ca.PEM)})
+	_ = json.NewEncoder(w).Encode(site.RenewResponse{Issued: site.Issued{Authorities: string(c.ca.PEM)}, Peers: []string{c.seeder}})
 }
 
 // joining is an install on the site that joins the cluster and reads its bundles.

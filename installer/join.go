@@ -96,9 +96,11 @@ func (r *run) join(ctx context.Context) (string, error) {
 		if err := r.checkSameCluster(pki); err != nil {
 			return "", err
 		}
-		if anew, err = r.wasDeleted(ctx, pki); err != nil {
+		known, err := r.askAgain(ctx, pki, &cluster)
+		if err != nil {
 			return "", err
 		}
+		anew = !known
 	}
 	if anew {
 		joined, err := r.joinAnew(ctx)
@@ -130,9 +132,10 @@ func (r *run) checkSameCluster(pki string) error {
 	return nil
 }
 
-// wasDeleted asks whether the machine, which has joined, is no node any more: then it joins anew, if it is given a token, as what
-// somebody on the server did on purpose is undone by somebody here on purpose.
-func (r *run) wasDeleted(ctx context.Context, pki string) (bool, error) {
+// askAgain asks whether the machine, which has joined, still is a node, and where the cluster's bundles are now: nodes may have come and gone since.
+// If it is no node any more it joins anew, provided that it is given a token, as what somebody on the server did on purpose is undone by somebody
+// here on purpose. A server that cannot be asked changes nothing.
+func (r *run) askAgain(ctx context.Context, pki string, cluster *site.Cluster) (known bool, err error) {
 	client, err := nodeClient(r.Join.Server, pki)
 	if err != nil {
 		return false, err
@@ -142,15 +145,19 @@ func (r *run) wasDeleted(ctx context.Context, pki string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	_, err = client.Renew(ctx, site.RenewRequest{Password: password})
+	renewed, err := client.Renew(ctx, site.RenewRequest{Password: password})
 	var refusal *site.Error
-	if !errors.As(err, &refusal) || refusal.Code != site.CodeName {
-		return false, nil // what is wrong with the server, if anything, shows later
+	switch {
+	case errors.As(err, &refusal) && refusal.Code == site.CodeName:
+		if r.Join.Token.Secret == "" {
+			return false, fmt.Errorf("%w: %w; give --token to join anew", ErrRefused, refusal)
+		}
+		return false, nil
+	case err != nil, len(renewed.Peers) == 0:
+		return true, nil // what is wrong with the server, if anything, shows later
 	}
-	if r.Join.Token.Secret == "" {
-		return false, fmt.Errorf("%w: %w; give --token to join anew", ErrRefused, refusal)
-	}
-	return true, nil
+	cluster.Peers = renewed.Peers
+	return true, site.SaveCluster(pki, *cluster)
 }
 
 // nodeClient talks to a server as the node whose credentials these are.

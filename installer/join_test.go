@@ -365,6 +365,29 @@ func TestJoinContinuesAfterTheNetwork(t *testing.T) {
 	s.wantRetained(t, extra)
 }
 
+// A second run asks where the cluster's bundles are now: the node that the first one was told of may have gone.
+func TestJoinAgainAsksForThePeers(t *testing.T) {
+	first, whole, _ := firstMachine(t)
+	c, s := newCluster(t, first.retained()), newSite(t)
+	s.key = first.key
+	there := c.seeder
+	c.seeder = "127.0.0.1:1" // where nobody listens
+	if _, err := Join(context.Background(), s.joining(c)); err == nil || !strings.Contains(err.Error(), c.seeder) {
+		t.Fatalf("error %v", err)
+	}
+	c.seeder = there
+	if _, err := Join(context.Background(), s.joining(c)); err != nil {
+		t.Fatal(err)
+	}
+	s.wantRetained(t, whole)
+	if c.joins != 1 {
+		t.Errorf("it joined %d times", c.joins)
+	}
+	if cluster, err := site.LoadCluster(s.paths().AgentPKI()); err != nil || len(cluster.Peers) != 1 || cluster.Peers[0] != there {
+		t.Errorf("it has kept the peers %v, %v", cluster.Peers, err)
+	}
+}
+
 func largestEntry(m *bundle.Manifest) (largest bundle.Entry) {
 	for _, e := range m.Entries {
 		if e.Size > largest.Size {

@@ -138,8 +138,8 @@ func (c *Client) Join(ctx context.Context, request JoinRequest) (*JoinResponse, 
 }
 
 // Renew asks for certificates, by the one that the client shows.
-func (c *Client) Renew(ctx context.Context, request RenewRequest) (*Issued, error) {
-	var response Issued
+func (c *Client) Renew(ctx context.Context, request RenewRequest) (*RenewResponse, error) {
+	var response RenewResponse
 	return &response, c.post(ctx, PathRenew, request, &response)
 }
 

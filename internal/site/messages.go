@@ -67,6 +67,12 @@ type RenewRequest struct {
 	PublicKeys PublicKeys `json:"publicKeys"` // an empty one: none
 }
 
+// RenewResponse answers a RenewRequest.
+type RenewResponse struct {
+	Issued
+	Peers []string `json:"peers,omitempty"` // as in Cluster, as they are now; none from a server that is older than this field
+}
+
 // LeaveRequest is a node that wants to be none any more.
 type LeaveRequest struct {
 	Password string `json:"password"`        // of the node's name

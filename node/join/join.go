@@ -100,7 +100,7 @@ func (h *Handler) renew(ctx context.Context, c call) (any, error) {
 	if r.keys != (pki.NodeKeys{}) {
 		h.Log.Info("certificates of a node are renewed", "node", c.node, "from", c.from)
 	}
-	return issued, nil
+	return site.RenewResponse{Issued: issued, Peers: h.Peers()}, nil
 }
 
 // checkName refuses names by which clients know the API server: they go into a serving certificate.

@@ -131,7 +131,7 @@ func (k *Keeper) renew(ctx context.Context, client *site.Client, keys site.Keys)
 	if request.PublicKeys, err = keys.Public(); err != nil {
 		return nil, err
 	}
-	issued, err := client.Renew(ctx, request)
+	renewed, err := client.Renew(ctx, request)
 	var refusal *site.Error
 	if errors.As(err, &refusal) && refusal.Code == site.CodeName {
 		return nil, fmt.Errorf("%w: %s", ErrDeleted, refusal.Message)
@@ -139,7 +139,7 @@ func (k *Keeper) renew(ctx context.Context, client *site.Client, keys site.Keys)
 	if err != nil {
 		return nil, fmt.Errorf("renew certificates: %w", err)
 	}
-	return issued, issued.Check(keys)
+	return &renewed.Issued, renewed.Check(keys)
 }
 
 func (k *Keeper) path(name string) string { return filepath.Join(k.Dir, name) }
