@@ -206,6 +206,8 @@ func (r *run) startService(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("stop the node: %w", err)
 		}
 		r.started = time.Now()
+	} else if since := r.runningSince(); !since.IsZero() {
+		r.started = since // a run that was killed has started it
 	}
 	tried, err := r.service.start(ctx)
 	if err != nil {

@@ -43,7 +43,7 @@ type run struct {
 	store     *registry.Store
 	importing *registry.Import
 	changed   bool      // something that a running node must be restarted for
-	started   time.Time // when this run started the node; before, it is the run's own beginning
+	started   time.Time // when the node that runs was started; before, it is the run's own beginning
 	report    *Report
 }
 

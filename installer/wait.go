@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,6 +80,21 @@ func nodeState(ctx context.Context, k *kube, name string, since time.Time, node 
 		return "node " + name + " to report anew", nil
 	}
 	return "", nil
+}
+
+// runningSince is when the node that runs was started, which is when it wrote its process ID; zero if none is known to run. A node that goes on
+// unchanged reports every five minutes alone: nobody waits for that.
+func (r *run) runningSince() time.Time {
+	path := r.paths.ServerPID()
+	pid, err := readPID(path)
+	if err != nil {
+		return time.Time{}
+	}
+	info, err := os.Stat(path)
+	if p, notThere := r.host.Process(pid); err != nil || notThere != nil || !slices.Contains(p.Args, r.verb()) {
+		return time.Time{}
+	}
+	return info.ModTime()
 }
 
 // awaitReleases waits until every chart of the bundle is a Ready release.

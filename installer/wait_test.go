@@ -3,6 +3,7 @@ package installer
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -68,6 +70,36 @@ func waitingRun(t *testing.T, kubeconfig string) *run {
 		report:   &Report{},
 		started:  time.Now(),
 		manifest: &bundle.Manifest{Charts: []bundle.Chart{{Release: "web", Version: "1.2.3"}}},
+	}
+}
+
+// A run that continues one which has started the node counts from that start: the node reports anew in some minutes only.
+func TestStartedByAnEarlierRun(t *testing.T) {
+	r := waitingRun(t, "")
+	if err := os.MkdirAll(r.paths.Run(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(r.paths.Run()) })
+	since := time.Now().Add(-time.Hour).Truncate(time.Second)
+	for _, test := range []struct {
+		pid  string
+		args string
+		want time.Time
+	}{
+		{"", "", time.Time{}},
+		{"4242", "airgap\x00server\x00", since},
+		{"4242", "somebody\x00else\x00", time.Time{}},
+		{"4243", "airgap\x00server\x00", time.Time{}},
+	} {
+		r.host = hostinfo.Host{FS: fstest.MapFS{"proc/4242/comm": {Data: []byte("airgap")}, "proc/4242/cmdline": {Data: []byte(test.args)}}}
+		if test.pid != "" {
+			if err := errors.Join(os.WriteFile(r.paths.ServerPID(), []byte(test.pid), 0o644), os.Chtimes(r.paths.ServerPID(), since, since)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := r.runningSince(); !got.Equal(test.want) {
+			t.Errorf("process %q, %q: since %s, want %s", test.pid, test.args, got, test.want)
+		}
 	}
 }
 
