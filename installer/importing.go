@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -47,11 +48,14 @@ func (r *run) importBundle(ctx context.Context) (string, error) {
 			break
 		}
 		if err != nil {
-			return "", err
+			return "", r.ofBundle(err)
 		}
-		content = &countingReader{ctx: ctx, r: content, progress: transfer}
+		counted := &countingReader{ctx: ctx, r: content, progress: transfer}
 		staged := slices.Contains(wanted, entry.SHA256) || !r.importing.Wants(entry.Digest())
-		if err := r.take(ctx, entry, content, staged); err != nil {
+		if err := r.take(ctx, entry, counted, staged); err != nil {
+			if counted.failure != nil { // whoever was reading says nothing of use
+				return "", r.ofBundle(counted.failure)
+			}
 			return "", fmt.Errorf("%s: %w", entry.Path, err)
 		}
 		if r.remote != nil {
@@ -150,11 +154,20 @@ func (r *run) deliver(ctx context.Context, entry bundle.Entry, content io.Reader
 	}
 }
 
+// ofBundle says which medium an error comes from, unless the error does.
+func (r *run) ofBundle(err error) error {
+	if r.Bundle == "" || strings.Contains(err.Error(), r.Bundle) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", r.Bundle, err)
+}
+
 // countingReader reports what is read, and ends with its context.
 type countingReader struct {
 	ctx      context.Context
 	r        io.Reader
 	progress *progress.Progress
+	failure  error // of r
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
@@ -163,5 +176,8 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	}
 	n, err := c.r.Read(p)
 	c.progress.Add(int64(n))
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.failure = err
+	}
 	return n, err
 }
