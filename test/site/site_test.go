@@ -163,3 +163,48 @@ func TestNamesFolder(t *testing.T) {
 		}
 	}
 }
+
+// What looks at the machine twice finds it unchanged, and sees each kind of trace that is left.
+func TestTraces(t *testing.T) {
+	n := New(t, "a")[0]
+	before := n.Traces()
+	if changes := n.Traces().Since(before); len(changes) > 0 {
+		t.Errorf("without a change: %q", changes)
+	}
+	left := filepath.Join("/etc", filepath.Base(n.Paths.DataDir)+"-left")
+	t.Cleanup(func() { os.Remove(left) })
+	if err := os.WriteFile(left, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{
+		"ip link add left0 type bridge", "ip rule add priority 77 table 77", "ip route add 10.98.0.0/24 dev eth0", "nft add table ip left",
+		"echo 1 > /proc/sys/net/ipv4/ip_forward", "mount -t tmpfs left " + n.Paths.DataDir,
+	} {
+		MustOutput(t, n.Inside("sh", "-c", command))
+	}
+	sleep := n.Inside("sleep", "100")
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, Patience, func() error {
+		if comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", sleep.Process.Pid)); string(comm) != "sleep\n" {
+			return errors.New("it has not begun to sleep")
+		}
+		return nil
+	})
+	changes := strings.Join(n.Traces().Since(before), "\n")
+	_ = sleep.Process.Kill()
+	_ = sleep.Wait()
+	if err := n.Unmount(); err != nil {
+		t.Error(err)
+	}
+	MustOutput(t, exec.Command("umount", n.Paths.DataDir))
+	for _, want := range []string{
+		"new: file: " + left, "new: interface: left0", "new: rule: 77:", "new: route: 10.98.0.0/24", "new: firewall: table ip left",
+		"new: kernel setting: net/ipv4/ip_forward:1", "gone: kernel setting: net/ipv4/ip_forward:0", " left rw", "new: process: sleep 100",
+	} {
+		if !strings.Contains(changes, want) {
+			t.Errorf("not seen: %q in\n%s", want, changes)
+		}
+	}
+}
