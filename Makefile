@@ -63,6 +63,7 @@ demo: system podinfo ## from a new key to podinfo answering in a namespace with 
 test: check system podinfo ## everything, with real nodes in namespaces
 	go test $(HEAVY)
 	go test -v -count=1 -timeout=40m ./test/site ./test/e2e/...
+	go test -v -count=1 -timeout=20m ./test/fault/...
 
 check: deps ## format, vet, staticcheck, unit and script tests: all that needs no Kubernetes
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "error: run gofmt -w on the files above" >&2; exit 1; }
@@ -78,6 +79,9 @@ test-vm: system podinfo ## whole machines of several kinds, with power cuts, and
 	$(MAKE) --no-print-directory ARCH=arm64 system
 	go test -v -count=1 -timeout=30m ./test/vm
 
+test-fault: system podinfo ## installs killed and failed at hundreds of points: docs/reliability.md; FAULT='-part 2/4' for a quarter
+	go test -v -count=1 -timeout=180m ./test/fault -points 200 $(FAULT)
+
 bench: system podinfo ## measure, in paired runs: the figures of docs/benchmarks.md
 	go run ./test/bench
 
@@ -89,7 +93,7 @@ conformance: system build/conformance/images/index.json build/conformance/e2e.te
 clean: ## remove all that was built; the Go caches stay
 	rm -rf bin build dist
 
-.PHONY: help build images system podinfo demo test test-site test-vm check bench conformance clean deps root
+.PHONY: help build images system podinfo demo test test-site test-vm test-fault check bench conformance clean deps root
 
 ##@ Images
 

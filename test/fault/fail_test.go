@@ -1,0 +1,99 @@
+package fault
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"airgap/test/fault/trap"
+)
+
+// TestFailingDisk lets each of many calls fail once, as a disk with a fault does.
+func TestFailingDisk(t *testing.T) {
+	testFailures(t, unix.EIO, "input/output error", nil)
+}
+
+// TestFullDisk lets each of many calls fail that takes space, and all those after it, as a disk that has become full does.
+func TestFullDisk(t *testing.T) {
+	taking := []string{"write", "writev", "pwrite", "copy_file_range", "sendfile", "fallocate", "create", "mkdir", "symlink", "link", "mknod"}
+	testFailures(t, unix.ENOSPC, "no space left on device", func(c trap.Call) bool {
+		return slices.Contains(taking, c.Name) && !strings.HasPrefix(c.Path, "/run/")
+	})
+}
+
+// share is the part of -points that failures take, and interrupts.
+const share = 5
+
+// testFailures installs many times, each disturbed by the error. What fails before the switch is undone, what fails after can go on; both
+// say what has failed.
+func testFailures(t *testing.T, errno unix.Errno, text string, more func(trap.Call) bool) {
+	onlyWithPoints(t)
+	m := newMachine(t)
+	switched := slices.Index(m.steps, "switch")
+	failures, unharmed, began := make(count, len(m.steps)), 0, time.Now()
+	for number, chain := range chains(m.calls.choose(*points / share)) {
+		if !inPart(number) {
+			continue
+		}
+		t.Run(fmt.Sprintf("chain %d", number+1), func(t *testing.T) {
+			m := *m
+			m.Node = m.Within(t)
+			defer m.uninstall(t)
+			furthest := 0
+			for _, p := range chain {
+				out, at := m.disturb(p, trap.Answer{Errno: errno}, more)
+				if at == nil || out.err == nil { // nothing was left to do there, or it could be done without
+					unharmed++
+					furthest = len(m.steps)
+					continue
+				}
+				failures[out.step]++
+				furthest = max(furthest, out.step)
+				if out.code() != 1 || !strings.Contains(out.said, text) {
+					t.Errorf("exit code %d, want 1 and %q told", out.code(), text)
+				}
+				if furthest < switched {
+					m.wantBare(t)
+				}
+				m.check(t, furthest)
+				if t.Failed() {
+					t.Fatalf("%s in step %s at call %d: %s %s\n%s", errno, m.steps[out.step], p.number, at.Name, at.Path, out.said)
+				}
+				t.Logf("%s at %s %s:\n%s", errno, at.Name, strings.TrimPrefix(at.Path, m.Paths.DataDir), lastLines(out.said))
+			}
+			m.converge(t)
+		})
+	}
+	t.Logf("failures by step: %s; installs that came to their end all the same: %d; %.0f s", m.tell(failures), unharmed, time.Since(began).Seconds())
+}
+
+// wantBare wants nothing on the machine but the unpacked executable, which any verb leaves.
+func (m *machine) wantBare(t *testing.T) {
+	t.Helper()
+	for _, name := range files(t, m.Paths.DataDir) {
+		if name != "data" {
+			t.Errorf("%s is left in the data folder", name)
+		}
+	}
+	for _, path := range []string{hostFile, m.Paths.ConfigFile(), m.Paths.Run()} {
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("%s is left", path)
+		}
+	}
+}
+
+// lastLines is what an install says after the last step that it has done.
+func lastLines(said string) string {
+	lines := strings.Split(strings.TrimSpace(said), "\n")
+	for i, line := range slices.Backward(lines) {
+		if strings.HasPrefix(line, "[") {
+			return strings.Join(lines[i+1:], "\n")
+		}
+	}
+	return strings.Join(lines, "\n")
+}
