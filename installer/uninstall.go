@@ -212,7 +212,7 @@ func (u *removal) removeFiles(context.Context) (string, error) {
 		command := filepath.Join(folder, "airgap")
 		if to, err := os.Readlink(command); err == nil && to == filepath.Join(u.paths.Current(), "airgap") {
 			errs = append(errs, os.Remove(command))
-			if folder != commandFolders[0] {
+			if u.BinDir == "" && folder != commandFolders[0] {
 				_ = os.Remove(folder) // if nothing else is in it
 			}
 		}
