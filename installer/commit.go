@@ -60,6 +60,7 @@ type accepted struct {
 	Floor   string    `json:"floor,omitempty"` // highest version floor seen
 	Digest  string    `json:"digest"`
 	Time    time.Time `json:"time"`
+	Issued  time.Time `json:"issued"` // when it was made: certainly past, which a machine without a clock goes by
 }
 
 func acceptedPath(p config.Paths) string { return p.Accepted() }
@@ -115,6 +116,9 @@ func (r *run) accept() error {
 	m, now := r.manifest, all[r.manifest.Name]
 	if !preflight.Older(m.Version, now.Version) {
 		now.Version, now.Digest, now.Time = m.Version, r.digest, time.Now().UTC()
+		if issued, err := time.Parse(time.RFC3339, m.IssuedAt); err == nil { // checked with the manifest
+			now.Issued = issued
+		}
 	}
 	if now.Floor == "" || preflight.Older(now.Floor, m.VersionFloor) {
 		now.Floor = m.VersionFloor

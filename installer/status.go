@@ -87,6 +87,7 @@ func ReadStatus(ctx context.Context, o StatusOptions) (*Status, error) {
 		s.tellCertificates(o, p)
 	}
 	s.tellRepairs(p, time.Now())
+	s.tellIdentity(p)
 	s.tellDisk(disk, diskErr)
 	s.Memory = memory
 	s.cannotSee("memory", memoryErr)

@@ -62,6 +62,7 @@ type Status struct {
 	Repairs   []config.Repair       `json:"repairs"`             // what starts of the node put right lately, the newest last
 	Snapshots *config.SnapshotState `json:"snapshots,omitempty"` // of the datastore; nil: none, or no server runs
 
+	Notes    []string `json:"notes"`    // what is unusual, and no problem
 	Unseen   []string `json:"unseen"`   // what this user or this program could not see
 	Problems []string `json:"problems"` // why the machine is not healthy
 }
@@ -194,7 +195,7 @@ func newStatus(dataDir string) *Status {
 		APIVersion: StatusAPIVersion, Kind: "Status", DataDir: dataDir, Healthy: true,
 		Nodes: []NodeStatus{}, Servers: []ServerStatus{}, Components: []ComponentStatus{}, AddOns: []AddOnStatus{}, Releases: []ReleaseStatus{},
 		Services: []ServicePorts{}, Pods: PodsStatus{NotReady: []string{}}, Certificates: []CertificateStatus{},
-		Memory: []ProcessStatus{}, Bundles: []BundleStatus{}, Repairs: []config.Repair{}, Unseen: []string{}, Problems: []string{},
+		Memory: []ProcessStatus{}, Bundles: []BundleStatus{}, Repairs: []config.Repair{}, Notes: []string{}, Unseen: []string{}, Problems: []string{},
 	}
 }
 

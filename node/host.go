@@ -2,7 +2,6 @@ package node
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -15,22 +14,11 @@ import (
 	"airgap/node/config"
 )
 
-// completeFromHost fills in what only the host can tell: the node's name, its address,
-// and a resolver file that pods can use.
+// completeFromHost fills in what only the host can tell: the node's address, and a resolver file that pods can use.
 func completeFromHost(a *config.Agent) error {
-	if a.NodeName == "" {
-		name, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("node name: %w; give one with --node-name", err)
-		}
-		a.NodeName = strings.ToLower(name)
-	}
 	if a.NodeIP == "" {
-		cluster, err := a.ClusterNetworks()
-		if err != nil {
-			return err
-		}
-		if a.NodeIP, err = nodeAddresses(cluster); err != nil {
+		var err error
+		if a.NodeIP, err = addressesOf(a); err != nil {
 			return err
 		}
 	}
@@ -42,6 +30,15 @@ func completeFromHost(a *config.Agent) error {
 		a.ResolvConf = file
 	}
 	return nil
+}
+
+// addressesOf finds the addresses of a node that nobody has said, as [nodeAddresses].
+func addressesOf(a *config.Agent, towards ...string) (string, error) {
+	cluster, err := a.ClusterNetworks()
+	if err != nil {
+		return "", err
+	}
+	return nodeAddresses(cluster, towards...)
 }
 
 // nodeAddresses are those that other machines of the site most likely reach this one by, separated by

@@ -30,6 +30,7 @@ import (
 // a cluster, it joins the one of machine first; if it has, everything it needs is on its disk.
 func JoinedAgent(ctx context.Context, cfg *config.Agent, machine site.Machine, o Options) (err error) {
 	setUpLogging(cfg.Debug)
+	raiseClock(config.PathsOf(cfg.DataDir))
 	if cfg.ProtectKernelDefaults {
 		if err := errors.Join(kernel.Wrong(kernel.Root, kernel.Settings)...); err != nil {
 			return err
@@ -65,6 +66,7 @@ func JoinedAgent(ctx context.Context, cfg *config.Agent, machine site.Machine, o
 	if err != nil {
 		return err
 	}
+	foundAddress := cfg.NodeIP == ""
 	if err := awaitAddresses(ctx, cfg, servers, state); err != nil {
 		return err
 	}
@@ -77,6 +79,10 @@ func JoinedAgent(ctx context.Context, cfg *config.Agent, machine site.Machine, o
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	go keepClock(ctx, paths, cancel)
+	if foundAddress {
+		go followAddresses(ctx, cfg.NodeIP, addressLooks, func() (string, error) { return addressesOf(cfg, servers...) }, cancel)
+	}
 	if cfg.EnablePprof {
 		if err := servePprof(ctx, paths.Run(), "agent"); err != nil {
 			return err
@@ -179,11 +185,8 @@ const addressWait = 2 * time.Second
 // without a cable there may be none for a while.
 func awaitAddresses(ctx context.Context, cfg *config.Agent, servers []string, state *agentState) error {
 	for cfg.NodeIP == "" {
-		cluster, err := cfg.ClusterNetworks()
-		if err != nil {
-			return err
-		}
-		cfg.NodeIP, err = nodeAddresses(cluster, servers...)
+		var err error
+		cfg.NodeIP, err = addressesOf(cfg, servers...)
 		if err == nil {
 			state.trouble(nil)
 			break

@@ -40,6 +40,11 @@ type Options struct {
 // new process mends.
 func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 	setUpLogging(cfg.Debug)
+	raiseClock(config.PathsOf(cfg.DataDir))
+	if err := keepName(&cfg.Agent); err != nil {
+		return err
+	}
+	foundAddress := cfg.NodeIP == ""
 	if err := completeFromHost(&cfg.Agent); err != nil {
 		return err
 	}
@@ -92,6 +97,10 @@ func Server(ctx context.Context, cfg *config.Server, o Options) (err error) {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	go keepClock(ctx, paths, cancel)
+	if foundAddress {
+		go followAddresses(ctx, cfg.NodeIP, addressLooks, func() (string, error) { return addressesOf(&cfg.Agent) }, cancel)
+	}
 	if cfg.EnablePprof {
 		if err := servePprof(ctx, paths.Run(), "server"); err != nil {
 			return err

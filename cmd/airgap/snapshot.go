@@ -73,6 +73,9 @@ func (s *snapshotServer) read(e *env) (*config.Server, error) {
 	if err := cfg.Complete(); err != nil {
 		return nil, &usageError{err}
 	}
+	if was, err := config.ReadNodeIdentity(s.paths()); err == nil && cfg.NodeName == "" {
+		cfg.NodeName = was.Name
+	}
 	if cfg.NodeName == "" {
 		name, err := os.Hostname()
 		if err != nil {

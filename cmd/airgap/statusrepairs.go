@@ -4,7 +4,7 @@ import (
 	"airgap/installer"
 )
 
-// repairs tells what was damaged and put right, and of the newest snapshot.
+// repairs tells of the newest snapshot, of what was damaged and put right, and of what is unusual.
 func (d *statusScreen) repairs(s *installer.Status) {
 	if s.Snapshots != nil && s.Snapshots.Made != nil {
 		d.row("snapshot", "%s ago: %s", age(d.now.Sub(*s.Snapshots.Made)), s.Snapshots.Last)
@@ -14,5 +14,8 @@ func (d *statusScreen) repairs(s *installer.Status) {
 		if r.Remedy != "" {
 			d.row("", "%s", r.Remedy)
 		}
+	}
+	for _, note := range s.Notes {
+		d.row("note", "%s", note)
 	}
 }

@@ -16,7 +16,7 @@ type Repair struct {
 const MaxRepairs = 20
 
 // Repairs is the file with the list of repairs, the newest last. It outlives the run.
-func (p Paths) Repairs() string { return p.join("repairs.json") }
+func (p Paths) Repairs() string { return p.join("agent", "repairs.json") }
 
 // ReadRepairs reads the list; empty if nothing has ever been repaired.
 func ReadRepairs(p Paths) ([]Repair, error) { return readState[[]Repair](p.Repairs()) }
