@@ -198,7 +198,7 @@ func testCheckServer(t *testing.T, first, third *node) {
 		return cmd
 	}
 	out := site.MustOutput(t, check("node-3"))
-	for _, want := range []string{"warning: clone: node-3 has the machine ID", "this machine can take the install"} {
+	for _, want := range []string{"warn  clone ", "  node-3 has the machine ID", "this machine can take the install"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("check does not say %q:\n%s", want, out)
 		}
