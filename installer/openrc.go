@@ -44,8 +44,9 @@ func (s *openRC) files() ([]placement, error) {
 // scriptFile is the service's script.
 //
 // OpenRC ends what is left in a service's control group only when rc_cgroup_cleanup asks for it: it must
-// not, since the pods' shims are there. RC_GOINGDOWN is set at the machine's shutdown alone: then the pods are
-// stopped too, when the node has ended.
+// not, since the pods' shims are there. At the machine's shutdown, and only then, the pods are stopped too, when
+// the node has ended: OpenRC sets RC_GOINGDOWN, but Debian's /etc/init.d/rc has it stop everything before, on the way
+// to a runlevel "off", of which only the command line tells.
 func (s *openRC) scriptFile() ([]byte, error) {
 	for _, path := range []string{s.paths.DataDir, s.config} {
 		if strings.ContainsAny(path, " \t\n\"'\\$`;&|<>*?()") {
@@ -77,11 +78,21 @@ start() {
 	eend $?
 }
 
+going_down() {
+	yesno "${RC_GOINGDOWN:-no}" && return 0
+	for process in /proc/[0-9]*/cmdline; do
+		case "$(tr '\000' ' ' <"$process" 2>/dev/null)" in
+		*/openrc\ off\ * | */openrc\ shutdown\ * | */openrc\ reboot\ *) return 0 ;;
+		esac
+	done
+	return 1
+}
+
 stop() {
 	ebegin "Stopping airgap"
 	start-stop-daemon --stop --pidfile "$pidfile" --retry TERM/%[7]d/KILL/5
 	eend $? || return 1
-	if yesno "${RC_GOINGDOWN:-no}"; then
+	if going_down; then
 		ebegin "Stopping the pods of airgap"
 		%[8]s
 		eend $?

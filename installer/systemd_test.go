@@ -6,7 +6,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"airgap/internal/hostinfo"
 	"airgap/node/config"
@@ -123,6 +125,21 @@ yesno() { test "$1" = YES; }
 	}
 	if got := ask("RC_GOINGDOWN=YES; stop"); !strings.Contains(got, "airgap stop-pods --data-dir /srv/airgap") {
 		t.Errorf("a shutdown must stop the pods: %s", got)
+	}
+	// Debian's way down: `openrc off`, which sets nothing.
+	off := filepath.Join(dir, "openrc")
+	if err := os.WriteFile(off, []byte("#!/bin/sh\nsleep 60 & trap \"kill $!\" EXIT TERM; wait\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(off, "off")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() }()
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(ask("stop"), "airgap stop-pods --data-dir /srv/airgap"); {
+		if time.Now().After(end) {
+			t.Fatal("`openrc off` must stop the pods")
+		}
 	}
 	service.paths.DataDir = "/srv/a b"
 	if _, err := service.files(); !errors.Is(err, ErrUsage) {
