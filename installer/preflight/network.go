@@ -16,7 +16,11 @@ func (c *checker) address() {
 	if s.NodeIP == "" {
 		addresses, missing := DefaultNodeIP(f, s)
 		if missing != "" {
-			c.fail("a node needs one", "give an interface an address, or say which to use with --node-ip",
+			remedy := "give an interface an address that stays (ip address add 10.20.30.40/24 dev eth0, until the next boot)"
+			if len(f.Addresses) == 0 {
+				remedy += "; where there is no cable, one of its own will do: ip link add site0 type dummy && ip address add 10.20.30.40/24 dev site0 && ip link set site0 up"
+			}
+			c.fail("a node needs one", remedy,
 				"no interface but loopback has an %s address, and the pods' network %s is of that family", missing, s.ClusterCIDR)
 		}
 		c.otherwise("%s", addresses)
