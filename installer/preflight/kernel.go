@@ -147,10 +147,9 @@ func (c *checker) cgroups() {
 		needed = append(needed, "cpuacct", "cpuset", "devices")
 	}
 	missing := f.Cgroups.Missing(needed...)
-	if len(missing) > 0 && len(f.Cgroups.Controllers) == 0 {
-		missing = []string{"mounted hierarchy: " + strings.Join(needed, ", ")}
-	}
 	switch {
+	case len(f.Cgroups.Controllers) == 0:
+		c.fail("the kubelet does not start", c.cgroupRemedy(), "none are mounted")
 	case len(missing) > 0:
 		c.fail("the kubelet does not start", c.cgroupRemedy(), "no %s controller", strings.Join(missing, ", no "))
 	case f.Cgroups.Version() == 1:

@@ -18,7 +18,7 @@ func (c *checker) address() {
 		if missing != "" {
 			remedy := "give an interface an address that stays (ip address add 10.20.30.40/24 dev eth0, until the next boot)"
 			if len(f.Addresses) == 0 {
-				remedy += "; where there is no cable, one of its own will do: ip link add site0 type dummy && ip address add 10.20.30.40/24 dev site0 && ip link set site0 up"
+				remedy += "; where there is no cable, a pair of interfaces will do: ip link add site0 up type veth peer name site1 && ip link set site1 up && ip address add 10.20.30.40/24 dev site0"
 			}
 			c.fail("a node needs one", remedy,
 				"no interface but loopback has an %s address, and the pods' network %s is of that family", missing, s.ClusterCIDR)

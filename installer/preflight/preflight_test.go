@@ -87,7 +87,7 @@ func TestJudge(t *testing.T) {
 		{name: "load balancer's port", facts: func(f *preflight.Facts) { f.Listeners = []hostinfo.Listener{listener("127.0.0.1:6444")} }, subject: func(s *preflight.Subject) { s.Agent = true }, want: "ports: TCP port 6444", level: fail},
 		{name: "API port on an agent", facts: func(f *preflight.Facts) { f.Listeners = []hostinfo.Listener{listener("[::]:6443")} }, subject: func(s *preflight.Subject) { s.Agent = true }},
 		{name: "no server", facts: func(f *preflight.Facts) { f.Server = &preflight.ServerFacts{Err: failure} }, want: "server: operation not supported; nothing can be joined; look whether that machine runs", level: fail},
-		{name: "no address", facts: func(f *preflight.Facts) { f.Addresses = nil }, want: "address: no interface but loopback has an IPv4 address, and the pods' network 10.42.0.0/16 is of that family; a node needs one; give an interface an address that stays (ip address add 10.20.30.40/24 dev eth0, until the next boot); where there is no cable, one of its own will do: ip link add site0 type dummy", level: fail},
+		{name: "no address", facts: func(f *preflight.Facts) { f.Addresses = nil }, want: "address: no interface but loopback has an IPv4 address, and the pods' network 10.42.0.0/16 is of that family; a node needs one; give an interface an address that stays (ip address add 10.20.30.40/24 dev eth0, until the next boot); where there is no cable, a pair of interfaces will do: ip link add site0 up type veth", level: fail},
 		{name: "no IPv6 address", subject: func(s *preflight.Subject) { s.Server.ClusterCIDR = "10.42.0.0/16,fd42::/56" }, want: "address: no interface but loopback has an IPv6 address", level: fail},
 		{name: "other address", subject: func(s *preflight.Subject) { s.Server.NodeIP = "10.9.9.9" }, want: "address: --node-ip 10.9.9.9 is no address of this machine; nobody would reach the node; give one of 10.0.0.5", level: fail},
 		{name: "own address", subject: func(s *preflight.Subject) { s.Server.NodeIP = "10.0.0.5" }},
@@ -169,7 +169,7 @@ func TestJudge(t *testing.T) {
 			f.CommandLine = []string{"quiet", "cgroup_disable=memory"}
 			delete(f.Cgroups.Controllers, "memory")
 		}, want: "cgroups: no memory controller; the kubelet does not start; take cgroup_disable=… out", level: fail},
-		{name: "no control groups", facts: func(f *preflight.Facts) { f.Cgroups = hostinfo.Cgroups{} }, want: "cgroups: no mounted hierarchy: cpu, memory, pids, cpuacct, cpuset, devices controller; the kubelet does not start; mount them", level: fail},
+		{name: "no control groups", facts: func(f *preflight.Facts) { f.Cgroups = hostinfo.Cgroups{} }, want: "cgroups: none are mounted; the kubelet does not start; mount them", level: fail},
 
 		{name: "capitals", facts: func(f *preflight.Facts) { f.Hostname = "Node-1" }, want: "hostname: Node-1; the node is called node-1", level: pass},
 		{name: "dots", facts: func(f *preflight.Facts) { f.Hostname = "node-1.site.example" }, want: "hostname: node-1.site.example", level: pass},
