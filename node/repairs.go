@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -66,7 +67,7 @@ func noteRepair(paths config.Paths, r config.Repair) {
 	if len(list) > config.MaxRepairs {
 		list = list[len(list)-config.MaxRepairs:]
 	}
-	if err := atomicfile.WriteJSON(paths.Repairs(), list, 0o600); err != nil {
+	if err := errors.Join(os.MkdirAll(paths.Agent(), 0o700), atomicfile.WriteJSON(paths.Repairs(), list, 0o600)); err != nil {
 		klog.ErrorS(err, "the repair cannot be noted", "file", paths.Repairs())
 	}
 }

@@ -75,6 +75,9 @@ func TestScripts(t *testing.T) {
 			if condition == "mounts" { // may this process mount? (root in most containers may not)
 				return exec.Command("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt").Run() == nil, nil
 			}
+			if condition == "node" { // is the node in this program? (not with the tag desk)
+				return listCertificates != nil, nil
+			}
 			return false, fmt.Errorf("no condition %q", condition)
 		},
 		RequireExplicitExec: true,
