@@ -75,9 +75,10 @@ check: deps ## format, vet, staticcheck, unit and script tests: all that needs n
 test-site: system ## several machines on a LAN with faults, and the table of docs/site.md; -cut for less than ten minutes: SITE='-cut 1m'
 	go test -v -count=1 -timeout=60m ./test/site/stories -table docs/site.md $(SITE)
 
-test-vm: system podinfo ## whole machines of several kinds, with power cuts, and what other processors run, under an emulator
+test-vm: system podinfo ## whole machines of several kinds, with power cuts, and what other processors run, under an emulator; the whole table: VM='-cuts 25 -load-cuts 50 -stable 30m'
 	$(MAKE) --no-print-directory ARCH=arm64 system
 	go test -v -count=1 -timeout=30m ./test/vm
+	go test -v -count=1 -timeout=8h ./test/vm/stories -bound $(VM)
 
 test-fault: system podinfo ## installs killed and failed at hundreds of points: docs/reliability.md; FAULT='-part 2/4' for a quarter
 	go test -v -count=1 -timeout=180m ./test/fault -points 200 $(FAULT)
@@ -213,7 +214,7 @@ PACKAGES += gcc-$(subst _,-,$(GNU)) libc6-dev-$(ARCH)-cross qemu-user-static
 endif
 
 # Only the tests with whole machines need these: QEMU, and what makes images and sticks for it.
-test test-vm: PACKAGES += qemu-system-x86 mmdebstrap e2fsprogs fdisk dosfstools mtools
+test-vm: PACKAGES += qemu-system-x86 mmdebstrap e2fsprogs fdisk dosfstools mtools exfatprogs exfat-fuse
 
 deps:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \

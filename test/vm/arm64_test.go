@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	images "airgap/airgap-images"
-	"airgap/test/vm"
+	"airgap/test/site"
 )
 
 // emulator runs one program of another processor (qemu-user).
@@ -44,7 +44,7 @@ func output(t *testing.T, cmd *exec.Cmd) string {
 }
 
 func TestExecutablesForARM64(t *testing.T) {
-	root := vm.Built("build/arm64/root")
+	root := site.Built("build/arm64/root")
 	version := output(t, onARM64(t, filepath.Join(root, "bin/airgap"), "version"))
 	for _, want := range []string{"linux/arm64", "v1.37"} {
 		if !strings.Contains(version, want) {
@@ -79,7 +79,7 @@ func TestExecutablesForARM64(t *testing.T) {
 // the emulated launcher cannot start another program for arm64: what it unpacked is started here.
 func TestBundleForARM64(t *testing.T) {
 	data := t.TempDir()
-	launcher := onARM64(t, vm.Built("bin/airgap-arm64"), "version")
+	launcher := onARM64(t, site.Built("bin/airgap-arm64"), "version")
 	launcher.Env = append(launcher.Env, "AIRGAP_DATA_DIR="+data)
 	out, err := launcher.CombinedOutput()
 	var exit *exec.ExitError
@@ -90,18 +90,18 @@ func TestBundleForARM64(t *testing.T) {
 	if err != nil || len(found) != 1 {
 		t.Fatalf("unpacked: %q, %v; the launcher said: %s", found, err, out)
 	}
-	verified := output(t, onARM64(t, found[0], "verify", vm.Built("dist/system-arm64.airgap"), "--key", vm.Built("dist/development.pub")))
+	verified := output(t, onARM64(t, found[0], "verify", site.Built("dist/system-arm64.airgap"), "--key", site.Built("dist/development.pub")))
 	if !strings.Contains(verified, "system") {
 		t.Errorf("verify: %s", verified)
 	}
-	inspected := output(t, onARM64(t, found[0], "inspect", vm.Built("dist/system-arm64.airgap"), "--key", vm.Built("dist/development.pub")))
+	inspected := output(t, onARM64(t, found[0], "inspect", site.Built("dist/system-arm64.airgap"), "--key", site.Built("dist/development.pub")))
 	if !strings.Contains(inspected, "linux/arm64") || strings.Contains(inspected, "linux/amd64") {
 		t.Errorf("inspect: %s", inspected)
 	}
 }
 
 func TestImagesForARM64(t *testing.T) {
-	index, err := layout.ImageIndexFromPath(vm.Built("build/arm64/images"))
+	index, err := layout.ImageIndexFromPath(site.Built("build/arm64/images"))
 	if err != nil {
 		t.Fatal(err)
 	}

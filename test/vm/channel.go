@@ -23,11 +23,12 @@ func (h *hands) ready(patience time.Duration) error {
 	if err := h.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	line, err := h.lines.ReadString('\n')
-	if err == nil && line != "ready\n" {
-		err = fmt.Errorf("the machine says %q", line)
+	for { // what a script before a reboot has still answered is of no interest
+		line, err := h.lines.ReadString('\n')
+		if err != nil || line == "ready\n" {
+			return err
+		}
 	}
-	return err
 }
 
 // run runs a script and returns all that it printed and its exit code.

@@ -21,6 +21,11 @@
 // is harder than most disks and still honest: a block that was flushed is there, whole, and so is each block
 // of 4 KiB that was not, as it was or as it is. Torn blocks and disks that lie about flushing are not modelled.
 //
+// # Watching
+//
+// What a machine prints on its console is in /tmp/airgap-vm-*/console as long as the machine is there, and its end is in
+// the test's output if that fails.
+//
 // # Time
 //
 // Nothing here needs hardware virtualisation. KVM is used if a machine really runs on it, which is tried. Otherwise

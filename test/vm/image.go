@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"airgap/test/site"
 )
 
 // Image says what a machine's disk is made from.
@@ -30,7 +32,7 @@ type Image struct {
 var common = []string{"linux-image-amd64", "initramfs-tools", "zstd", "udev", "kmod", "procps", "iproute2", "login", "util-linux"}
 
 // usual is what Debian's installer puts on a server, as far as a node could care.
-var usual = []string{"nftables", "iptables", "curl", "ca-certificates"}
+var usual = []string{"ifupdown", "nftables", "iptables", "curl", "ca-certificates"}
 
 // The machines that there are.
 var (
@@ -122,11 +124,14 @@ func (i Image) build(ctx context.Context) (cached, error) {
 	if err != nil {
 		return cached{}, err
 	}
-	cache := Built(".cache/vm")
+	cache := site.Built(".cache/vm")
 	folder := filepath.Join(cache, key)
 	result := cached{disk: filepath.Join(folder, "disk"), kernel: filepath.Join(folder, "vmlinuz"), initrd: filepath.Join(folder, "initrd")}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return cached{}, err
+	}
+	if _, err := os.Stat(folder); err == nil {
+		return result, nil
 	}
 	lock, err := os.Create(filepath.Join(cache, "lock"))
 	if err != nil {
@@ -136,7 +141,7 @@ func (i Image) build(ctx context.Context) (cached, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return cached{}, err
 	}
-	if _, err := os.Stat(folder); err == nil {
+	if _, err := os.Stat(folder); err == nil { // made by another process meanwhile
 		return result, nil
 	}
 	// A half-made one of a test that was killed.
@@ -174,20 +179,4 @@ func (i Image) make(ctx context.Context, folder string) error {
 		return fmt.Errorf("%w: %s", err, said.String())
 	}
 	return nil
-}
-
-// Built returns a path below the root of the project: the folder with go.mod above the one a test runs in.
-func Built(path string) string {
-	folder, err := os.Getwd()
-	if err != nil {
-		return path
-	}
-	for dir := folder; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return filepath.Join(dir, path)
-		}
-		if dir == filepath.Dir(dir) {
-			return filepath.Join(folder, path)
-		}
-	}
 }

@@ -34,3 +34,10 @@ func TestMachine(t *testing.T) {
 	}
 	m.Shutdown(2 * time.Minute)
 }
+
+// Every kind of machine can be made from Debian's packages.
+func TestImages(t *testing.T) {
+	for _, image := range []vm.Image{vm.Debian12, vm.OpenRC, vm.Minimal, vm.Debian13, vm.Debian11} {
+		t.Run(image.Name, func(t *testing.T) { vm.New(t, vm.Hardware{Image: image}) })
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -85,7 +86,7 @@ func (m *Machine) switchOn() (p *power, err error) {
 	if err := errors.Join(errs...); err != nil {
 		return p, err
 	}
-	go p.console.read(conns["console"])
+	go p.console.read(conns["console"], filepath.Join(m.folder, "console"))
 	go m.notes.read(conns["notes"])
 	p.hands = &hands{conn: conns["room"], lines: bufio.NewReader(conns["room"])}
 	p.monitor, err = newMonitor(conns["monitor"])
@@ -162,10 +163,16 @@ type console struct {
 
 func newConsole() *console { return &console{more: make(chan struct{})} }
 
-func (c *console) read(conn net.Conn) {
+// read keeps what comes, and writes it to the file for whoever watches.
+func (c *console) read(conn net.Conn, file string) {
+	watched, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err == nil {
+		defer watched.Close()
+	}
 	buffer := make([]byte, 4096)
 	for {
 		n, err := conn.Read(buffer)
+		_, _ = watched.Write(buffer[:n])
 		c.mu.Lock()
 		c.text = append(c.text, buffer[:n]...)
 		close(c.more)

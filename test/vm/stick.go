@@ -1,10 +1,12 @@
 package vm
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -81,8 +83,28 @@ func (s *Stick) format(content string, files []string) error {
 		}
 		return run(nil, "mke2fs", "-q", "-F", "-t", "ext4", "-L", stickLabel, "-d", content,
 			"-E", fmt.Sprintf("offset=%d", partitionBytes), s.path, fmt.Sprint((s.size-partitionBytes)/1024))
+	case ExFAT:
+		return s.formatExFAT(content, files)
 	}
 	return fmt.Errorf("no %s is made here", s.Format)
+}
+
+// formatExFAT mounts the stick: no program writes exFAT into a file.
+func (s *Stick) formatExFAT(mounted string, files []string) (err error) {
+	out, err := exec.Command("losetup", "--find", "--show", "-o", fmt.Sprint(partitionBytes), s.path).Output()
+	if err != nil {
+		return fmt.Errorf("losetup: %w", err)
+	}
+	device := strings.TrimSpace(string(out))
+	defer func() { err = errors.Join(err, run(nil, "losetup", "-d", device)) }()
+	if err := run(nil, "mkfs.exfat", "-L", stickLabel, device); err != nil {
+		return err
+	}
+	if err := run(nil, "mount.exfat-fuse", device, mounted); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, run(nil, "umount", mounted)) }()
+	return run(nil, "cp", append(slices.Clone(files), mounted)...)
 }
 
 // run runs a command of the host.
