@@ -78,8 +78,8 @@ func (a *agent) endPods() error {
 	if killed > 0 {
 		klog.InfoS("ended the processes of pods", "count", killed)
 	}
-	if err := a.unmountPods(host); err != nil {
-		return err
+	if left, err := a.unmountPods(host); err != nil || left > 0 {
+		return errors.Join(fmt.Errorf("%d mounts are left below %s", left, a.paths.ContainerdState()), err)
 	}
 	// The addresses of pods that are gone would never be given again.
 	return errors.Join(os.RemoveAll(a.paths.ContainerdState()), os.RemoveAll(a.paths.CNIState()), os.MkdirAll(a.paths.CNIState(), 0o700))
@@ -139,21 +139,29 @@ func (a *agent) podProcesses(host hostinfo.Host) ([]int, error) {
 	return pids, nil
 }
 
-// unmountPods unmounts what containerd has mounted for containers, the last first. The kubelet looks after its volumes itself.
-func (a *agent) unmountPods(host hostinfo.Host) error {
-	mounts, err := host.Mounts()
-	if err != nil {
-		return err
-	}
-	for _, m := range slices.Backward(mounts) {
-		if !hostinfo.Within(m.Point, a.paths.ContainerdState()) {
-			continue
+// unmountPods unmounts what containerd has mounted for containers, the last first, and returns how many are left: nothing may be
+// removed below a mount. The kubelet looks after its volumes itself.
+func (a *agent) unmountPods(host hostinfo.Host) (left int, err error) {
+	for range 3 { // one may have propagated from another
+		mounts, err := host.Mounts()
+		if err != nil {
+			return left, err
 		}
-		if err := unix.Unmount(m.Point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-			return &os.PathError{Op: "unmount", Path: m.Point, Err: err}
+		left = 0
+		for _, m := range slices.Backward(mounts) {
+			if !hostinfo.Within(m.Point, a.paths.ContainerdState()) {
+				continue
+			}
+			left++
+			if err := unix.Unmount(m.Point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+				return left, &os.PathError{Op: "unmount", Path: m.Point, Err: err}
+			}
+		}
+		if left == 0 {
+			return 0, nil
 		}
 	}
-	return nil
+	return left, nil
 }
 
 // recordImages keeps the record that repairImages works from.

@@ -33,34 +33,33 @@ const (
 func (s *Scheduler) Run(ctx context.Context) {
 	s.setDefaults()
 	state := config.SnapshotState{}
-	tried := s.Now()
-	wait := s.First
+	last, tried, wait := s.newest(), time.Time{}, s.First
 	for {
-		last := s.newest()
 		if last.Name != "" {
 			state.Last, state.Made = last.Name, &last.Created
 		}
-		due := s.due(last)
-		next := due
+		next := s.due(last)
 		state.Next = &next
 		s.write(state)
-		if !s.sleep(ctx, wait) {
-			return
+		for { // what there is to do at rest
+			if !sleep(ctx, wait) {
+				return
+			}
+			wait = s.Looks
+			now := s.Now()
+			if waits := state.Failure != "" && now.After(tried) && now.Sub(tried) < s.Again; !waits && !now.Before(s.due(last)) {
+				break
+			}
 		}
-		wait = s.Looks
-		if now := s.Now(); now.Before(s.due(s.newest())) || state.Failure != "" && now.Sub(tried) < s.Again && now.After(tried) {
-			continue
-		}
-		tried = s.Now()
+		tried, state.Failure = s.Now(), ""
 		if err := s.save(ctx); err != nil {
 			if ctx.Err() != nil {
 				return
 			}
 			s.Log.Error("no snapshot of the datastore could be made; it is tried again", "error", err, "again", s.Again)
 			state.Failure = err.Error()
-			continue
 		}
-		state.Failure = ""
+		last = s.newest()
 	}
 }
 
@@ -130,7 +129,7 @@ func (s *Scheduler) write(state config.SnapshotState) {
 	}
 }
 
-func (s *Scheduler) sleep(ctx context.Context, d time.Duration) bool {
+func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
