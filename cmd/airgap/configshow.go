@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,7 +62,12 @@ func (n *nodeConfig) shown(flag *pflag.Flag) any {
 		return text
 	case flag.Name == flagEndpoint:
 		store, _ := config.ParseDatastore(text, config.DatastoreFiles{})
-		return store.Redact(text)
+		for _, password := range []string{store.Password(), url.QueryEscape(store.Password()), url.PathEscape(store.Password())} {
+			if password != "" {
+				text = strings.ReplaceAll(text, password, "xxxxx")
+			}
+		}
+		return text
 	case slices.Contains(secretFlags, flag.Name):
 		return hiddenValue
 	}
