@@ -28,7 +28,6 @@ func TestNode(t *testing.T) {
 	}
 	run("status", testStatus)
 	run("shutdown", testShutdown)
-	run("support", testSupport)
 	run("completion", testCompletion)
 	t.Run("release answers through its service", func(t *testing.T) {
 		address := s.Kubectl("-n", "demo", "get", "service", "podinfo", "-o", "jsonpath={.spec.clusterIP}")
@@ -276,28 +275,17 @@ func testKilledProcesses(t *testing.T, s *node) {
 }
 
 func testRestart(t *testing.T, s *node) {
-	before, counts := s.started("shell"), s.restartCounts()
+	before := s.started("shell")
 	began := time.Now()
 	s.StopServer()
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("stopping took %s, want at most 10 s", took)
 	}
 	s.StartNode("server")
-	began = time.Now()
 	site.Eventually(t, patience, func() error { return s.KubectlContains("uid=", "exec", "shell", "--", "id") })
-	t.Logf("a pod is reached %.1f s after the start of the service", time.Since(began).Seconds())
 	if after := s.started("shell"); after != before {
 		t.Errorf("the pod was started again: %s, before %s", after, before)
 	}
-	if after := s.restartCounts(); after != counts {
-		t.Errorf("containers were started again:\n%s\nbefore\n%s", after, counts)
-	}
-}
-
-// restartCounts lists all pods with how often their containers were started again.
-func (s *node) restartCounts() string {
-	s.T.Helper()
-	return s.Kubectl("get", "pods", "-A", "--sort-by=.metadata.uid", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[*].restartCount}{"\n"}{end}`)
 }
 
 // testReboot kills everything at once, clears what a reboot clears, and starts the node again.
