@@ -51,6 +51,11 @@ func gatherFacts(r *run) (Facts, error) {
 	f.Foreign = foreignEntries(p.DataDir)
 	f.HasBlob = func(hex string) bool { return blobExists(p, hex) }
 	f.Installed = r.installed()
+	was, err := config.ReadNodeIdentity(p)
+	if err != nil {
+		return f, err
+	}
+	f.NodeName = was.Name
 	if h, err := lockHolder(p); err != nil {
 		return f, err
 	} else if h != nil && r.lock == nil {

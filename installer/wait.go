@@ -12,6 +12,7 @@ import (
 
 	"airgap/internal/helmchart"
 	"airgap/internal/site"
+	"airgap/node/config"
 )
 
 const (
@@ -218,6 +219,9 @@ func (r *run) nodeName() (string, error) {
 		return site.NodeName(r.paths.AgentPKI())
 	case r.Server.NodeName != "":
 		return r.Server.NodeName, nil
+	}
+	if was, err := config.ReadNodeIdentity(r.paths); err != nil || was.Name != "" {
+		return was.Name, err // whatever the host is called now
 	}
 	name, err := os.Hostname()
 	if err != nil {

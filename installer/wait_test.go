@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"airgap/bundle"
+	"airgap/internal/atomicfile"
 	"airgap/internal/hostinfo"
 	"airgap/internal/testca"
 	"airgap/node/config"
@@ -183,5 +184,32 @@ func TestAwaitReleases(t *testing.T) {
 	detail, err := r.awaitReleases(context.Background())
 	if err != nil || detail != "web 1.2.3 Ready" || looks.Load() != int64(len(answers)) {
 		t.Errorf("%q, %v after %d looks", detail, err, looks.Load())
+	}
+}
+
+// A node is waited for under the name that it keeps, whatever its host is called meanwhile.
+func TestNameOfANodeWhoseHostWasRenamed(t *testing.T) {
+	s := newSite(t)
+	paths := s.paths()
+	r := &run{Options: Options{Server: config.NewServer()}, paths: paths}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name, err := r.nodeName(); err != nil || name != strings.ToLower(host) {
+		t.Errorf("before its first start it is %q, %v; want the host's name", name, err)
+	}
+	if err := os.MkdirAll(paths.Agent(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := atomicfile.WriteJSON(paths.NodeIdentity(), config.NodeIdentity{Name: "node-1", Host: "Node-1"}, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if name, err := r.nodeName(); err != nil || name != "node-1" {
+		t.Errorf("afterwards it is %q, %v; want node-1", name, err)
+	}
+	r.Server.NodeName = "another"
+	if name, err := r.nodeName(); err != nil || name != "another" {
+		t.Errorf("with --node-name it is %q, %v", name, err)
 	}
 }

@@ -30,7 +30,9 @@ func keepName(a *config.Agent) error {
 	}
 	switch {
 	case a.NodeName == "" && was.Name == "":
-		a.NodeName = strings.ToLower(host)
+		if a.NodeName = strings.ToLower(host); !config.ValidNodeName(a.NodeName) {
+			return fmt.Errorf("node name: the host's, %q, cannot be a node's; give one with --node-name", host)
+		}
 	case a.NodeName == "":
 		a.NodeName = was.Name
 		if was.Host != host {

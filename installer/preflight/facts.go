@@ -71,6 +71,7 @@ type Facts struct {
 	// What the installer knows of its own.
 
 	Installed bool   // the data folder has a node
+	NodeName  string // of that node, which keeps it whatever the host is called; empty: not known
 	Running   bool   // and it runs
 	OtherNode string // data folder of a node of ours that runs in this network namespace
 	Busy      string // who installs here at this moment; empty: nobody

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -13,7 +14,7 @@ func (c *checker) hostname() {
 	const remedy = "hostnamectl set-hostname NAME (or write NAME into /etc/hostname and start the machine again), or give --node-name"
 	host, node := c.facts.Hostname, c.Server.NodeName
 	if node == "" {
-		node = strings.ToLower(host)
+		node = cmp.Or(c.facts.NodeName, strings.ToLower(host))
 	}
 	switch {
 	case node == "":
@@ -22,6 +23,8 @@ func (c *checker) hostname() {
 		c.fail("a node's name has letters, digits, dashes and dots, begins and ends with a letter or digit, and is no longer than 63 characters", remedy, "%q cannot be a node's name", node)
 	case node == "localhost" || strings.HasPrefix(node, "localhost."):
 		c.warn("machines that nobody has named are all called so: no second one could join, and the name cannot be changed later", remedy, "the node would be called %s", node)
+	case node != strings.ToLower(host) && c.Server.NodeName == "":
+		c.pass("%s; the node is called %s, as it was at its first start", host, node)
 	case node != host && c.Server.NodeName == "":
 		c.pass("%s; the node is called %s", host, node)
 	case node != host:

@@ -175,6 +175,7 @@ func TestJudge(t *testing.T) {
 		{name: "dots", facts: func(f *preflight.Facts) { f.Hostname = "node-1.site.example" }, want: "hostname: node-1.site.example", level: pass},
 		{name: "underscore", facts: func(f *preflight.Facts) { f.Hostname = "node_1" }, want: `hostname: "node_1" cannot be a node's name`, level: fail},
 		{name: "underscore, and another name given", facts: func(f *preflight.Facts) { f.Hostname = "node_1" }, subject: func(s *preflight.Subject) { s.Server.NodeName = "node-1" }},
+		{name: "another name than at the first start", facts: func(f *preflight.Facts) { f.Hostname, f.NodeName = "node_9", "node-1" }, want: "hostname: node_9; the node is called node-1, as it was", level: pass},
 		{name: "no name", facts: func(f *preflight.Facts) { f.Hostname = "" }, want: "hostname: the machine has no name", level: fail},
 		{name: "long name", facts: func(f *preflight.Facts) { f.Hostname = strings.Repeat("n", 64) }, want: `hostname: "nnn`, level: fail},
 		{name: "localhost", facts: func(f *preflight.Facts) { f.Hostname = "localhost.localdomain" }, want: "hostname: the node would be called localhost.localdomain", level: warn},
