@@ -137,17 +137,7 @@ func (i *Import) labelBlob(ctx context.Context, n *node, from sources) error {
 	if set == nil {
 		set = map[string]string{}
 	}
-	count := map[string]int{}
-	for _, child := range n.children {
-		for _, key := range images.ChildGCLabels(child) {
-			at := count[key]
-			count[key]++
-			if at > 0 || key[len(key)-1] == '.' {
-				key = fmt.Sprintf("%s%d", key, at)
-			}
-			set[key] = child.Digest.String()
-		}
-	}
+	maps.Copy(set, childLabels(n.children))
 	if n.diffID != "" {
 		set[labels.LabelUncompressed] = n.diffID.String()
 	}

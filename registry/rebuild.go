@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/opencontainers/go-digest"
 
 	"airgap/internal/atomicfile"
@@ -24,14 +25,15 @@ const rebuildLease = "airgap-rebuild"
 
 // RebuildOptions say which store is made anew, and of what.
 type RebuildOptions struct {
-	Root   string        // containerd's root folder; containerd must not be running
-	Images []ImportImage // what the store had: see [ReadRecord]
-	Aside  string        // folder for the damaged databases and blobs; made, durable
+	Root   string // containerd's root folder; containerd must not be running
+	Record Record // what the store had
+	Aside  string // folder for the damaged databases and blobs; made, durable
 }
 
 // Rebuilt is what a rebuild has made.
 type Rebuilt struct {
 	Images  int           // that are back, with all their names
+	Pushed  int           // names of the node's own registry that are back
 	Lost    []LostImage   // that are not
 	Blobs   int           // verified
 	Bytes   int64         // of these
@@ -61,12 +63,13 @@ func Rebuild(ctx context.Context, o RebuildOptions) (done Rebuilt, err error) {
 		return done, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	i, err := s.Import(ctx, ImportOptions{Lease: rebuildLease, Images: o.Images})
+	i, err := s.Import(ctx, ImportOptions{Lease: rebuildLease, Images: o.Record.imports()})
 	if err != nil {
 		return done, err
 	}
 	defer i.Close()
-	if err := o.adoptBlobs(ctx, i, &done); err != nil {
+	verified, err := o.adoptBlobs(ctx, i, &done)
+	if err != nil {
 		return done, err
 	}
 	done.Lost = i.dropIncomplete()
@@ -74,6 +77,11 @@ func Rebuild(ctx context.Context, o RebuildOptions) (done Rebuilt, err error) {
 	if err := i.Commit(ctx); err != nil {
 		return done, err
 	}
+	pushed, lost, err := s.adoptPushed(ctx, o.Record.Pushed, verified)
+	if err != nil {
+		return done, err
+	}
+	done.Pushed, done.Lost = pushed, append(done.Lost, lost...)
 	if err := os.Remove(rebuildMarker(o.Root)); err != nil {
 		return done, err
 	}
@@ -114,12 +122,12 @@ func (o RebuildOptions) putAside() error {
 	return errors.Join(os.RemoveAll(filepath.Join(o.Root, snapshotFolder)), atomicfile.SyncDir(marker.Aside), atomicfile.SyncDir(o.Root))
 }
 
-// adoptBlobs verifies every blob on the disk and hands it to the import where it lies.
-func (o RebuildOptions) adoptBlobs(ctx context.Context, i *Import, done *Rebuilt) error {
-	folder := blobsFolder(o.Root)
+// adoptBlobs verifies every blob on the disk, hands it to the import where it lies, and returns the sizes of those that are whole.
+func (o RebuildOptions) adoptBlobs(ctx context.Context, i *Import, done *Rebuilt) (map[digest.Digest]int64, error) {
+	folder, verified := blobsFolder(o.Root), map[digest.Digest]int64{}
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, entry := range entries {
 		d, err := parseDigest("sha256:" + entry.Name())
@@ -129,25 +137,26 @@ func (o RebuildOptions) adoptBlobs(ctx context.Context, i *Import, done *Rebuilt
 		path := filepath.Join(folder, entry.Name())
 		size, err := verifyBlob(ctx, path, d)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 		if err != nil {
 			// Under its name containerd would take it for what it is not.
 			done.Corrupt = append(done.Corrupt, d.String())
 			if err := os.Rename(path, filepath.Join(o.Aside, entry.Name())); err != nil {
-				return errors.Join(err, os.Remove(path))
+				return nil, errors.Join(err, os.Remove(path))
 			}
 			continue
 		}
 		if err := os.Link(path, i.stagingPath(d)); err != nil {
-			return err
+			return nil, err
 		}
 		if err := i.arrived(d, size); err != nil {
-			return fmt.Errorf("rebuild: blob %s: %w", d, err)
+			return nil, fmt.Errorf("rebuild: blob %s: %w", d, err)
 		}
+		verified[d] = size
 		done.Blobs, done.Bytes = done.Blobs+1, done.Bytes+size
 	}
-	return nil
+	return verified, nil
 }
 
 // verifyBlob fails unless the file's content has the digest.
@@ -204,7 +213,8 @@ func (i *Import) dropIncomplete() (lost []LostImage) {
 
 // Record is what a store can be made anew from: its images, by the names that were given to them.
 type Record struct {
-	Images []RecordedImage `json:"images"` // sorted by name
+	Images []RecordedImage `json:"images"`           // of the kubelet, sorted by name
+	Pushed []RecordedImage `json:"pushed,omitempty"` // into the node's registry, sorted by name
 }
 
 // RecordedImage is one name of an image.
@@ -214,9 +224,11 @@ type RecordedImage struct {
 	Digest    digest.Digest `json:"digest"`
 	Size      int64         `json:"size"`
 	Pinned    bool          `json:"pinned,omitempty"`
+
+	Labels map[string]string `json:"labels,omitempty"` // of a pushed one
 }
 
-// ReadImages reads the record of the images that the kubelet's namespace of a store has. Names that follow from others are left
+// ReadImages reads the record of the images that a store has. Names that follow from others are left
 // out: an image's ID, and the repository with the digest beside a tag.
 func ReadImages(ctx context.Context, store images.Store) (Record, error) {
 	all, err := store.List(inNamespace(ctx))
@@ -238,6 +250,15 @@ func ReadImages(ctx context.Context, store images.Store) (Record, error) {
 		record.Images = append(record.Images, RecordedImage{
 			Name: image.Name, MediaType: image.Target.MediaType, Digest: image.Target.Digest, Size: image.Target.Size,
 			Pinned: image.Labels[LabelPinned] == Pinned,
+		})
+	}
+	pushed, err := store.List(namespaces.WithNamespace(ctx, SiteNamespace))
+	if err != nil {
+		return Record{}, fmt.Errorf("record pushed images: %w", err)
+	}
+	for _, image := range pushed {
+		record.Pushed = append(record.Pushed, RecordedImage{
+			Name: image.Name, MediaType: image.Target.MediaType, Digest: image.Target.Digest, Size: image.Target.Size, Labels: image.Labels,
 		})
 	}
 	return record, nil

@@ -10,6 +10,12 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // rebuildVariable names the root that the test executable makes anew, when it is started with it.
@@ -31,6 +37,19 @@ func filledStore(t *testing.T) (root string, names []string) {
 	if err := i.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	verified := map[digest.Digest]int64{}
+	for d, data := range b.data {
+		verified[d] = int64(len(data))
+	}
+	at := slices.IndexFunc(o.Images, func(i ImportImage) bool { return i.Names[0] == "site/image-0:1" })
+	target := o.Images[at].Target
+	push := RecordedImage{
+		Name: "registry.airgap.internal/team/app:1", MediaType: target.MediaType, Digest: target.Digest, Size: target.Size,
+		Labels: map[string]string{"airgap.internal/pushed": "true"},
+	}
+	if back, lost, err := s.adoptPushed(t.Context(), []RecordedImage{push}, verified); back != 1 || len(lost) > 0 || err != nil {
+		t.Fatalf("%d, %v, %v", back, lost, err)
+	}
 	record, err := ReadImages(t.Context(), s.images)
 	if err != nil {
 		t.Fatal(err)
@@ -50,11 +69,11 @@ func filledStore(t *testing.T) (root string, names []string) {
 func recordOf(root string) string { return filepath.Join(filepath.Dir(root), "images.json") }
 
 func rebuild(ctx context.Context, root string) (Rebuilt, error) {
-	list, err := ReadRecord(recordOf(root))
+	record, err := ReadRecord(recordOf(root))
 	if err != nil {
 		return Rebuilt{}, err
 	}
-	return Rebuild(ctx, RebuildOptions{Root: root, Images: list, Aside: filepath.Join(filepath.Dir(root), "damaged")})
+	return Rebuild(ctx, RebuildOptions{Root: root, Record: record, Aside: filepath.Join(filepath.Dir(root), "damaged")})
 }
 
 func mustHaveNames(t *testing.T, root string, want []string) {
@@ -71,6 +90,35 @@ func mustHaveNames(t *testing.T, root string, want []string) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("%v\nnames %v\nwant  %v", err, got, want)
 	}
+	mustHavePushed(t, s)
+}
+
+// mustHavePushed wants the pushed image, and all its blobs, also once the garbage has been collected.
+func mustHavePushed(t *testing.T, s *Store) {
+	t.Helper()
+	ctx := namespaces.WithNamespace(t.Context(), SiteNamespace)
+	list, err := s.images.List(ctx)
+	if err != nil || len(list) != 1 || list[0].Labels["airgap.internal/pushed"] != "true" {
+		t.Fatalf("pushed images: %v, %v", list, err)
+	}
+	if err := s.collect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	blobs := s.db.ContentStore()
+	if missing := unreachable(ctx, blobs, list[0].Target); len(missing) > 0 {
+		t.Fatalf("the pushed image lacks %v", missing)
+	}
+}
+
+func unreachable(ctx context.Context, store content.Store, target ocispec.Descriptor) (missing []digest.Digest) {
+	_ = images.Walk(ctx, images.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		if _, err := store.Info(ctx, d.Digest); err != nil {
+			missing = append(missing, d.Digest)
+			return nil, nil
+		}
+		return images.Children(ctx, store, d)
+	}), target)
+	return missing
 }
 
 func TestSoundDatabases(t *testing.T) {
@@ -133,7 +181,7 @@ func TestDamagedDatabasesAreMadeAnew(t *testing.T) {
 					t.Fatalf("%v, want ErrDamaged", err)
 				}
 				done, err := rebuild(t.Context(), root)
-				if err != nil || done.Images != 4 || len(done.Lost)+len(done.Corrupt) > 0 {
+				if err != nil || done.Images != 4 || done.Pushed != 1 || len(done.Lost)+len(done.Corrupt) > 0 {
 					t.Fatalf("%+v, %v", done, err)
 				}
 				mustHaveNames(t, root, names)
@@ -175,11 +223,12 @@ func TestADamagedPageIsFoundOrHarmless(t *testing.T) {
 
 func TestACorruptBlobCostsItsImagesAlone(t *testing.T) {
 	root, _ := filledStore(t)
-	list, err := ReadRecord(recordOf(root))
+	record, err := ReadRecord(recordOf(root))
 	if err != nil {
 		t.Fatal(err)
 	}
-	manifest := filepath.Join(blobsFolder(root), list[2].Target.Digest.Encoded())
+	list := record.Images
+	manifest := filepath.Join(blobsFolder(root), list[2].Digest.Encoded())
 	if err := os.Chmod(manifest, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -190,8 +239,8 @@ func TestACorruptBlobCostsItsImagesAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	done, err := rebuild(t.Context(), root)
-	if err != nil || done.Images != 3 || len(done.Lost) != 1 || done.Lost[0].Name != list[2].Names[0] || !slices.Equal(done.Corrupt, []string{list[2].Target.Digest.String()}) {
-		t.Fatalf("%+v, %v; want %s lost", done, err, list[2].Names[0])
+	if err != nil || done.Images != 3 || len(done.Lost) != 1 || done.Lost[0].Name != list[2].Name || !slices.Equal(done.Corrupt, []string{list[2].Digest.String()}) {
+		t.Fatalf("%+v, %v; want %s lost", done, err, list[2].Name)
 	}
 	if _, err := os.Stat(manifest); err == nil {
 		t.Error("the corrupt blob is still under the name of what it is not")
@@ -239,7 +288,7 @@ func TestRecordKeepsWhatBundlesBrought(t *testing.T) {
 		if err := WriteRecord(file, record, keep); err != nil {
 			t.Fatal(err)
 		}
-		read, err := readRecord(file)
+		read, err := ReadRecord(file)
 		if err != nil {
 			t.Fatal(err)
 		}

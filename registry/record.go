@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"reflect"
 	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -17,7 +18,7 @@ import (
 // WriteRecord keeps a record in a file, durably. An image with one of the names in keep stays in it though the store no longer
 // has it: a bundle brought it, and a store that has lost it must not make the record forget it too.
 func WriteRecord(file string, record Record, keep []string) error {
-	before, err := readRecord(file)
+	before, err := ReadRecord(file)
 	if err != nil {
 		before = Record{} // it is written anew
 	}
@@ -37,23 +38,17 @@ func WriteRecord(file string, record Record, keep []string) error {
 		}
 	}
 	slices.SortFunc(record.Images, func(a, b RecordedImage) int { return cmp.Compare(a.Name, b.Name) })
-	if slices.Equal(before.Images, record.Images) {
+	slices.SortFunc(record.Pushed, func(a, b RecordedImage) int { return cmp.Compare(a.Name, b.Name) })
+	if err == nil && reflect.DeepEqual(before, record) {
 		return nil
 	}
 	return atomicfile.WriteJSON(file, record, 0o600)
 }
 
-// ReadRecord reads a record as what [Rebuild] takes; none if there is no file.
-func ReadRecord(file string) ([]ImportImage, error) {
-	record, err := readRecord(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
+// imports are the images of the record as an import takes them.
+func (r Record) imports() []ImportImage {
 	var list []ImportImage
-	for _, image := range record.Images {
+	for _, image := range r.Images {
 		wanted := ImportImage{
 			Names:  []string{image.Name},
 			Target: ocispec.Descriptor{MediaType: image.MediaType, Digest: image.Digest, Size: image.Size},
@@ -63,16 +58,20 @@ func ReadRecord(file string) ([]ImportImage, error) {
 		}
 		list = append(list, wanted)
 	}
-	return list, nil
+	return list
 }
 
-func readRecord(file string) (record Record, err error) {
+// ReadRecord reads a record; an empty one if there is no file.
+func ReadRecord(file string) (record Record, err error) {
 	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return record, nil
+	}
 	if err != nil {
 		return record, err
 	}
 	if err := json.Unmarshal(data, &record); err != nil {
-		return record, fmt.Errorf("%s: %w", file, err)
+		return Record{}, fmt.Errorf("%s: %w", file, err)
 	}
 	return record, nil
 }

@@ -39,26 +39,26 @@ func (a *agent) repairImages(ctx context.Context) error {
 		Time: time.Now().UTC(), What: "images", Damage: err.Error(),
 		Aside: filepath.Join(a.paths.Agent(), "damaged-"+time.Now().UTC().Format("20060102T150405Z")),
 	}
-	list, err := registry.ReadRecord(a.paths.ImageRecord())
+	record, err := registry.ReadRecord(a.paths.ImageRecord())
 	if err != nil {
 		klog.ErrorS(err, "the record of the images cannot be read")
 	}
 	if err := a.endPods(); err != nil {
 		return fmt.Errorf("end the pods whose containers are no longer known: %w", err)
 	}
-	done, err := registry.Rebuild(ctx, registry.RebuildOptions{Root: a.paths.Containerd(), Images: list, Aside: repair.Aside})
+	done, err := registry.Rebuild(ctx, registry.RebuildOptions{Root: a.paths.Containerd(), Record: record, Aside: repair.Aside})
 	if err != nil {
 		return fmt.Errorf("make the image store anew: %w", err)
 	}
-	repair.Done = fmt.Sprintf("it was made anew of %d blobs (%d MB) in %s: %d images are back, pods were started again", done.Blobs, done.Bytes/1e6, done.Took.Round(100*time.Millisecond), done.Images)
-	if len(done.Lost) > 0 || len(list) == 0 {
+	repair.Done = fmt.Sprintf("it was made anew of %d blobs (%d MB) in %s: %d images are back, pods were started again", done.Blobs, done.Bytes/1e6, done.Took.Round(100*time.Millisecond), done.Images+done.Pushed)
+	if len(done.Lost) > 0 || len(record.Images) == 0 {
 		var names []string
 		for _, image := range done.Lost {
 			names = append(names, image.Name)
 		}
 		repair.Done += fmt.Sprintf("; %d blobs were damaged, and these images are lost: %s", len(done.Corrupt), strings.Join(names, ", "))
 		repair.Remedy = "another node that has them gives them as pods need them; else install the bundle again from the stick"
-		if len(list) == 0 {
+		if len(record.Images) == 0 {
 			repair.Remedy = "there was no record of the images: install the bundle again from the stick"
 		}
 	}
