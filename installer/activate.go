@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"airgap/installer/preflight"
+	"airgap/internal/atomicfile"
 	"airgap/internal/hostinfo"
 	"airgap/internal/payload"
 )
@@ -97,7 +98,7 @@ func (r *run) configure(context.Context) (string, error) {
 		}
 		text = append(text, body...)
 	}
-	if err := r.place(placement{target: path, mode: 0o600, data: text}); err != nil {
+	if err := r.placeForStart(placement{target: path, mode: 0o600, data: text}); err != nil {
 		return "", err
 	}
 	return path, nil
@@ -110,7 +111,7 @@ func (r *run) installService(context.Context) (string, error) {
 		return "", err
 	}
 	for _, f := range files {
-		if err := r.place(f); err != nil {
+		if err := r.placeForStart(f); err != nil {
 			return "", err
 		}
 	}
@@ -158,8 +159,25 @@ func (r *run) commandFree(command string) (bool, error) {
 	return false, err
 }
 
-// switchCurrent makes the images visible, then the new version the current one: one rename.
-func (r *run) switchCurrent(ctx context.Context) (string, error) {
+// showImages makes the images visible, after the journal knows what their references stood for.
+func (r *run) showImages(ctx context.Context) (string, error) {
+	var names []string
+	for _, image := range r.manifest.Images {
+		names = append(names, image.Reference)
+	}
+	before, err := r.store.Standings(ctx, names)
+	if err != nil {
+		return "", err
+	}
+	if r.unfinish.images == nil { // by a run that this one continues, they may stand for the new ones by now
+		if err := r.journal.Append(recordImages, before); err != nil {
+			return "", err
+		}
+		r.unfinish.images = before
+	}
+	if err := r.fault("images noted"); err != nil {
+		return "", err
+	}
 	if err := r.importing.Commit(ctx); err != nil {
 		return "", err
 	}
@@ -168,29 +186,33 @@ func (r *run) switchCurrent(ctx context.Context) (string, error) {
 		return "", err
 	}
 	r.store = nil
-	if err := r.fault("switch made images visible"); err != nil {
-		return "", err
+	return fmt.Sprintf("%d references", len(names)), r.fault("images visible")
+}
+
+// switchCurrent makes the new version the current one: one rename.
+func (r *run) switchCurrent(context.Context) (string, error) {
+	folder, err := r.bundledVersion()
+	if err != nil || folder == "" {
+		return "unchanged", err
 	}
+	to := linkTo(r.paths, folder)
+	if now, err := os.Readlink(r.paths.Current()); err == nil && now == to {
+		return "unchanged", nil
+	}
+	return r.paths.Current() + " → " + to[:min(len(to), 17)], atomicfile.Link(to, r.paths.Current())
+}
+
+// bundledVersion is the folder of the version that the bundle brought, which is staged; empty if it brought none.
+func (r *run) bundledVersion() (folder string, err error) {
 	d := r.distribution()
 	if d == nil {
-		return "unchanged", nil
+		return "", nil
 	}
 	packed, err := payload.Open(filepath.Join(r.staging(), hexOf(d.Digest)))
 	if err != nil {
 		return "", err
 	}
-	defer packed.Close()
-	to := filepath.Join(filepath.Base(r.paths.Versions()), packed.Digest())
-	if now, err := os.Readlink(r.paths.Current()); err == nil && now == to {
-		return "unchanged", nil
-	}
-	link := placement{target: r.paths.Current(), link: to}
-	root, name, err := link.open()
-	if err != nil {
-		return "", err
-	}
-	defer root.Close()
-	return r.paths.Current() + " → " + to[:min(len(to), 17)], link.write(root, name)
+	return packed.Digest(), packed.Close()
 }
 
 // startService starts the node, anew if something it reads at its start has changed.
@@ -201,14 +223,18 @@ func (r *run) startService(ctx context.Context) (string, error) {
 	if r.remote != nil {
 		r.member.peers.endServing(ctx)
 	}
-	if r.changed {
-		if err := r.service.stop(ctx); err != nil {
-			return "", fmt.Errorf("stop the node: %w", err)
-		}
-		r.started = time.Now()
-	} else if since := r.runningSince(); !since.IsZero() {
-		r.started = since // a run that was killed has started it
+	running, err := r.service.running()
+	if err != nil {
+		return "", err
 	}
+	if running && !r.changed {
+		r.started = r.runningSince() // nothing is to be reported anew
+		return "it runs on", nil
+	}
+	if err := r.service.stop(ctx); err != nil {
+		return "", fmt.Errorf("stop the node: %w", err)
+	}
+	r.started = time.Now()
 	tried, err := r.service.start(ctx)
 	if err != nil {
 		return "", err

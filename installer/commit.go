@@ -17,10 +17,11 @@ import (
 
 	"airgap/installer/preflight"
 	"airgap/internal/atomicfile"
+	"airgap/internal/snapshot"
 	"airgap/node/config"
 )
 
-// Report is the record of a successful install; it stays in <data-dir>/install/reports.
+// Report is the record of an install that was successful, or of a bundle that was left again; it stays in <data-dir>/install/reports.
 type Report struct {
 	Bundle   string   `json:"bundle"`
 	Version  string   `json:"version"`
@@ -40,6 +41,9 @@ type Report struct {
 	Manifests   int      `json:"manifests"`
 	Files       int      `json:"files"`
 	Releases    []string `json:"releases,omitempty"` // "podinfo 6.9.2", in the order they became Ready
+
+	RolledBack        string `json:"rolledBack,omitempty"`        // why the version of before runs, which Airgap and Kubernetes name; empty: the bundle is installed
+	DatastoreRestored bool   `json:"datastoreRestored,omitempty"` // to what it was before the bundle
 
 	Warnings []string     `json:"warnings,omitempty"`
 	Started  time.Time    `json:"started"`
@@ -89,7 +93,7 @@ func (r *run) commit(context.Context) (string, error) {
 		return "", err
 	}
 	r.report.Finished = time.Now().UTC()
-	path, err := r.writeReport()
+	path, err := r.report.write(r.paths)
 	if err != nil {
 		return "", err
 	}
@@ -102,9 +106,18 @@ func (r *run) commit(context.Context) (string, error) {
 	if err := r.fault("commit ended"); err != nil {
 		return "", err
 	}
-	err = errors.Join(os.RemoveAll(r.staging()), r.journal.Close())
+	err = errors.Join(os.RemoveAll(r.staging()), r.journal.Close(), r.prune())
 	r.journal = nil
 	return path, err
+}
+
+// prune removes what neither the version that runs nor the one before it needs.
+func (r *run) prune() error {
+	if _, err := pruneVersions(r.paths); err != nil {
+		return err
+	}
+	_, err := snapshot.Prune(r.paths.Snapshots(), snapshotPrefix, keptSnapshots)
+	return err
 }
 
 // accept remembers the version, unless a higher one is remembered.
@@ -127,14 +140,15 @@ func (r *run) accept() error {
 	return atomicfile.WriteJSON(acceptedPath(r.paths), all, 0o644)
 }
 
-// writeReport writes the report and returns its path.
-func (r *run) writeReport() (string, error) {
-	if err := os.MkdirAll(r.reports(), 0o755); err != nil {
+// write writes the report and returns its path.
+func (r *Report) write(p config.Paths) (string, error) {
+	folder := filepath.Join(p.Install(), "reports")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
 	}
-	name := fmt.Sprintf("%s-%s-%s.json", r.report.Finished.Format("20060102T150405Z"), r.report.Bundle, r.report.Version)
-	path := filepath.Join(r.reports(), name)
-	return path, atomicfile.WriteJSON(path, r.report, 0o644)
+	name := fmt.Sprintf("%s-%s-%s.json", r.Finished.Format("20060102T150405Z"), r.Bundle, r.Version)
+	path := filepath.Join(folder, name)
+	return path, atomicfile.WriteJSON(path, r, 0o644)
 }
 
 // readReports returns the reports of all installs, the oldest first.
@@ -195,13 +209,21 @@ func (r *run) keepHostFiles() error {
 			return err
 		}
 	}
+	proven, err := readTrial(provenPath(r.paths))
+	if err != nil {
+		return err
+	}
+	needed := func(path string) bool {
+		return slices.ContainsFunc(all, func(h hostFile) bool { return h.Backup == path }) ||
+			proven != nil && slices.ContainsFunc(proven.Placed, func(p placed) bool { return p.Backup == path })
+	}
 	copies, err := os.ReadDir(r.backups())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	for _, entry := range copies {
 		path := filepath.Join(r.backups(), entry.Name())
-		if !slices.ContainsFunc(all, func(h hostFile) bool { return h.Backup == path }) {
+		if !needed(path) {
 			err = errors.Join(err, os.Remove(path))
 		}
 	}

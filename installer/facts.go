@@ -102,10 +102,11 @@ func (r *run) look() error {
 
 // preflight looks at the machine, raises a clock that is certainly wrong, and fails if there is
 // any problem.
-func (r *run) preflight(context.Context) (string, error) {
+func (r *run) preflight(ctx context.Context) (string, error) {
 	if err := r.look(); err != nil {
 		return "", err
 	}
+	r.findings = append(r.findings, r.skew(ctx)...)
 	if issued, behind := preflight.ClockBehind(r.facts, r.manifest); behind {
 		if err := r.setClock(issued); err != nil {
 			r.findings = append(r.findings, Finding{
@@ -118,6 +119,9 @@ func (r *run) preflight(context.Context) (string, error) {
 	}
 	if err := preflight.Problems(r.findings); err != nil {
 		return "", err
+	}
+	if r.installed() {
+		r.well = r.lookAround(ctx)
 	}
 	return "the machine can take it", nil
 }
@@ -146,7 +150,7 @@ const containerdEntry = "agent/containerd"
 
 // dataEntries is everything that a node and its installer keep in the data folder.
 var dataEntries = []string{
-	"data", "current", "server", "agent", "install", "bundles", "trust", "storage",
+	"data", "current", "previous", "server", "agent", "install", "bundles", "trust", "storage",
 	"config.yaml", "config.yaml.d", "airgap.yaml", "airgap.log", "airgap.log.1",
 }
 

@@ -111,7 +111,7 @@ func TestJoinReadsTheClustersBundles(t *testing.T) {
 	}
 	second.wantFileWith(t, "data/config.yaml", "server: "+c.url, "`airgap agent`")
 	second.wantFileWith(t, "systemd/"+second.paths().UnitName()+".service", "/bin/airgap agent --data-dir")
-	if !strings.Contains(out.String(), "clone") || !strings.Contains(out.String(), "[ 1/13] join: node-2 of the cluster of "+c.url) {
+	if !strings.Contains(out.String(), "clone") || !strings.Contains(out.String(), "[ 1/14] join: node-2 of the cluster of "+c.url) {
 		t.Errorf("told:\n%s", &out)
 	}
 	second.wantNoSecret(t, testSecret, &out)

@@ -51,7 +51,9 @@ type Options struct {
 	Init    Init
 	Timeout time.Duration // 0: DefaultTimeout
 	Wait    bool          // for another install of the data folder to end, instead of failing
-	Version string        // of this executable, to compare with a bundle's minimumAirgap
+	// Probation is how long a new version must go on after it was Ready, when it takes the place of another; 0: DefaultProbation.
+	Probation time.Duration
+	Version   string // of this executable, to compare with a bundle's minimumAirgap
 
 	Out      io.Writer // where steps are told; nil: nowhere
 	Terminal bool      // Out is a terminal: lines may be redrawn
@@ -106,6 +108,9 @@ func (o *Options) complete() error {
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
+	}
+	if o.Probation == 0 {
+		o.Probation = DefaultProbation
 	}
 	if o.Out == nil {
 		o.Out = io.Discard

@@ -21,6 +21,7 @@ type step struct {
 	about func(*run) string
 	do    func(*run, context.Context) (detail string, err error)
 	once  bool            // not repeated by a run that continues after the switch
+	swift bool            // not interrupted when the node is stopped for it
 	when  func(*run) bool // whether the run has this step; nil: always
 }
 
@@ -44,20 +45,29 @@ var steps = []step{
 		}
 		return "none in the bundle: the one that is installed stays"
 	}},
-	{name: "configuration", do: (*run).configure, about: func(r *run) string {
+	{name: "images", do: (*run).showImages, once: true, about: func(r *run) string {
+		return fmt.Sprintf("%d references become visible", len(r.manifest.Images))
+	}},
+	{name: "trial", do: (*run).beginTrial, once: true, when: (*run).installed, about: func(r *run) string {
+		if r.distribution() == nil {
+			return "none: no other version comes"
+		}
+		return "if it is another version: stop the node, keep the datastore, note how to go back"
+	}},
+	{name: "configuration", swift: true, do: (*run).configure, about: func(r *run) string {
 		return r.paths.ConfigFile()
 	}},
-	{name: "content", do: (*run).placeContent, about: func(r *run) string {
+	{name: "content", swift: true, do: (*run).placeContent, about: func(r *run) string {
 		m := r.manifest
 		return fmt.Sprintf("%d files, %d charts, %d manifests", len(m.Files), len(m.Charts), len(m.Manifests))
 	}},
-	{name: "service", do: (*run).installService, about: func(r *run) string {
+	{name: "service", swift: true, do: (*run).installService, about: func(r *run) string {
 		return r.service.about()
 	}},
-	{name: "switch", do: (*run).switchCurrent, once: true, about: func(r *run) string {
+	{name: "switch", do: (*run).switchCurrent, once: true, swift: true, about: func(r *run) string {
 		return r.paths.Current() + ": the new version takes effect"
 	}},
-	{name: "start", do: (*run).startService, about: func(*run) string {
+	{name: "start", swift: true, do: (*run).startService, about: func(*run) string {
 		return "the service"
 	}},
 	{name: "node", do: (*run).awaitNode, about: func(r *run) string {
@@ -72,6 +82,9 @@ var steps = []step{
 			names[i] = c.Release
 		}
 		return fmt.Sprintf("wait until %s are Ready, at most %s", strings.Join(names, ", "), r.Timeout)
+	}},
+	{name: "health", do: (*run).proveTrial, when: (*run).installed, about: func(r *run) string {
+		return fmt.Sprintf("the new version goes on for %s, with all as well as before, or the old one comes back", r.Probation)
 	}},
 	{name: "retain", do: (*run).retain, about: func(r *run) string {
 		return "what other machines need of the bundle, into " + r.paths.Bundles()

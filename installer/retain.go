@@ -2,13 +2,17 @@ package installer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"airgap/internal/atomicfile"
 	"airgap/internal/payload"
 	"airgap/internal/progress"
 	"airgap/internal/site"
+	"airgap/node/config"
 	"airgap/registry/retained"
 )
 
@@ -61,4 +65,44 @@ func (r *run) shareExecutable(blobs map[string]string) error {
 		blobs[sum] = installed
 	}
 	return nil
+}
+
+// bundlesBefore is what was retained of bundles before the last upgrade, for a rollback.
+func bundlesBefore(p config.Paths) string { return filepath.Join(p.Install(), "bundles") }
+
+// keepBundlesBefore keeps what is retained now, in links that take no room of their own.
+func keepBundlesBefore(p config.Paths) error {
+	temporary := bundlesBefore(p) + ".new"
+	if err := os.RemoveAll(temporary); err != nil {
+		return err
+	}
+	err := filepath.WalkDir(p.Bundles(), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(p.Bundles(), path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(temporary, name)
+		if !entry.IsDir() {
+			return os.Link(path, to)
+		}
+		return os.Mkdir(to, 0o700)
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // an install that never retained anything
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(bundlesBefore(p)), os.Rename(temporary, bundlesBefore(p)), atomicfile.SyncDir(p.Install()))
+}
+
+// putBundlesBack makes what keepBundlesBefore has kept what is retained. It may be repeated.
+func putBundlesBack(p config.Paths) error {
+	if !exists(bundlesBefore(p)) {
+		return nil
+	}
+	return errors.Join(os.RemoveAll(p.Bundles()), os.Rename(bundlesBefore(p), p.Bundles()), atomicfile.SyncDir(p.DataDir))
 }

@@ -29,7 +29,10 @@ func (r *run) rollBack(ctx context.Context) error {
 	} else {
 		errs = append(errs, r.closeImport())
 	}
-	errs = append(errs, os.RemoveAll(r.staging()))
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	errs = []error{r.putImagesBack(ctx), os.RemoveAll(r.staging())}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -39,6 +42,22 @@ func (r *run) rollBack(ctx context.Context) error {
 		}
 	}
 	return r.forget(t)
+}
+
+// putImagesBack makes references stand for what they stood for, if there was anything before that they could stand for.
+func (r *run) putImagesBack(ctx context.Context) error {
+	t := r.unfinish
+	if len(t.images) == 0 || slices.Contains(t.Absent, containerdEntry) || slices.Contains(t.Absent, "agent") {
+		return nil
+	}
+	if err := r.service.stop(ctx); err != nil {
+		return fmt.Errorf("stop the node: %w", err)
+	}
+	store, err := openFreedStore(ctx, r.paths.Containerd())
+	if err != nil {
+		return err
+	}
+	return errors.Join(store.PutBack(ctx, t.images), store.Close())
 }
 
 // abortImport takes the blobs and snapshots of an import that never was committed out of a store that

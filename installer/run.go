@@ -44,6 +44,9 @@ type run struct {
 	importing *registry.Import
 	changed   bool      // something that a running node must be restarted for
 	started   time.Time // when the node that runs was started; before, it is the run's own beginning
+	readyPID  int       // of the process that ran the node when it was Ready
+	trial     *trial    // the new version that has yet to prove itself; nil: nothing that runs is replaced
+	well      wellBefore
 	report    *Report
 }
 
@@ -53,6 +56,7 @@ const (
 	recordDone   = "done"   // data: a step's name
 	recordPlaced = "placed" // data: placed
 	recordStaged = "staged" // data: name of a new folder in data/
+	recordImages = "images" // data: []registry.Standing, what the bundle's references stood for before
 	recordEnd    = "end"    // data: outcome
 )
 
@@ -72,6 +76,7 @@ type transaction struct {
 	done   map[string]bool
 	placed []placed
 	staged string // folder in data/ that was new
+	images []registry.Standing
 }
 
 // newRun checks the options.
@@ -125,6 +130,9 @@ func (r *run) step(ctx context.Context, index int, s step) error {
 	began := time.Now()
 	var detail string
 	var err error
+	if s.swift && r.trial != nil {
+		ctx = context.WithoutCancel(ctx) // the node is stopped: it comes back first
+	}
 	if s.once && r.unfinish.done["switch"] {
 		detail = "done before"
 	} else {
@@ -183,6 +191,9 @@ func (r *run) begin(ctx context.Context) error {
 		r.console.warn("the install journal was damaged: what could be read was kept, the rest is in " + opened.Broken)
 	}
 	if r.unfinish, err = lastTransaction(opened.Records); err != nil {
+		return err
+	}
+	if err := r.resumeTrial(ctx); err != nil {
 		return err
 	}
 	if r.unfinish.open {
@@ -249,6 +260,8 @@ func lastTransaction(records []journal.Record) (transaction, error) {
 			t.placed = append(t.placed, p)
 		case recordStaged:
 			err = record.Decode(&t.staged)
+		case recordImages:
+			err = record.Decode(&t.images)
 		case recordEnd:
 			t.open = false
 		}
@@ -261,15 +274,27 @@ func lastTransaction(records []journal.Record) (transaction, error) {
 
 // place puts a file on the machine so that a roll-back can undo it.
 func (r *run) place(f placement) error {
-	changed, err := place(f, r.backups(), func(p placed) error {
+	_, err := r.placeNew(f)
+	return err
+}
+
+// placeForStart is place for a file that a node reads when it starts.
+func (r *run) placeForStart(f placement) error {
+	changed, err := r.placeNew(f)
+	r.changed = r.changed || changed
+	return err
+}
+
+// placeNew is place, and says whether the file was not there as it is.
+func (r *run) placeNew(f placement) (changed bool, err error) {
+	changed, err = place(f, r.backups(), func(p placed) error {
 		r.unfinish.placed = append(r.unfinish.placed, p)
 		return r.journal.Append(recordPlaced, p)
 	})
-	r.changed = r.changed || changed
 	if err != nil {
-		return fmt.Errorf("place %s: %w", f.target, err)
+		return changed, fmt.Errorf("place %s: %w", f.target, err)
 	}
-	return nil
+	return changed, nil
 }
 
 // bundleBytes is how much of the bundle follows its head.
@@ -301,6 +326,8 @@ func (r *run) failed(ctx context.Context, name string, err error) error {
 		return err
 	case ctx.Err() != nil, errors.Is(err, peer.ErrStalled):
 		return fmt.Errorf("%w; run it again to continue", err)
+	case r.trial != nil:
+		return r.giveUp(context.WithoutCancel(ctx), err)
 	case r.unfinish.done["switch"]:
 		return fmt.Errorf("%w\n%s is installed but not complete; when the cause is gone, run it again to continue",
 			err, r.manifest.Name)

@@ -57,6 +57,7 @@ func (r *run) awaitNode(ctx context.Context) (string, error) {
 		return "", err
 	}
 	r.report.Node = node.Metadata.Name
+	r.readyPID, _ = readPID(r.paths.ServerPID()) // 0: it has ended since, as will be seen
 	if r.Server.DisableAgent {
 		return "API server ready, no agent", nil
 	}
@@ -176,6 +177,9 @@ func (r *run) await(ctx context.Context, every time.Duration, look func(context.
 		if waiting == "" {
 			return nil
 		}
+		if err := r.failing(); err != nil {
+			return err
+		}
 		if limited.Err() == nil { // else it only says that the time is up
 			last = waiting
 			r.console.wait(waiting)
@@ -198,10 +202,7 @@ func (r *run) lateError(waiting string) error {
 	if running, err := r.service.running(); err == nil && !running {
 		text += "; the service does not run"
 	}
-	if lines := r.service.logTail(logLines); lines != "" {
-		text += "\nthe last lines of the node's log:\n" + indent(lines)
-	}
-	return errors.New(text + "\nsee more with: " + r.service.hint())
+	return errors.New(text + r.lastWords() + "\nsee more with: " + r.service.hint())
 }
 
 // openKube opens the API server as this node sees it: as its administrator where it has one, else as an agent.

@@ -55,7 +55,11 @@ func (s *Store) RemoveImages(ctx context.Context, names ...string) error {
 // dependents returns the names to remove when those in removed go: them, and records of the same
 // targets that no remaining tag accounts for.
 func dependents(all []images.Image, removed map[string]bool) []string {
-	targets := map[digest.Digest]bool{}
+	return dependentsOf(all, removed, map[digest.Digest]bool{})
+}
+
+// dependentsOf is dependents, where targets are further ones that a name has ceased to stand for.
+func dependentsOf(all []images.Image, removed map[string]bool, targets map[digest.Digest]bool) []string {
 	for _, image := range all {
 		if removed[image.Name] {
 			targets[image.Target.Digest] = true

@@ -39,17 +39,22 @@ type installFlags struct {
 	needsBundle bool // or a server
 
 	allowUnsigned, allowDowngrade bool
-	timeout                       time.Duration
+	timeout, probation            time.Duration
 	dryRun, wait                  bool
 }
 
-// add binds the shared flags.
-func (f *installFlags) add(cmd *cobra.Command) {
+// addNode binds the flags that say which node it is.
+func (f *installFlags) addNode(cmd *cobra.Command) {
 	f.server = config.NewServer()
 	f.node = pflag.NewFlagSet("node", pflag.ContinueOnError)
 	addServerFlags(f.node, f.server)
 	f.node.StringVarP(&f.join, flagServer, "s", "", "`URL` of a server, https://address:6443, or discover, whose cluster the machine joins as an agent; --token is what it joins with")
 	cmd.Flags().AddFlagSet(f.node)
+}
+
+// add binds the shared flags.
+func (f *installFlags) add(cmd *cobra.Command) {
+	f.addNode(cmd)
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML `file` with node flags, merged into the node's configuration")
 	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "public key `file` whose signature is accepted (repeatable); a first install makes these the machine's trust")
 	cmd.Flags().StringVar(&f.role, "role", "", "what the machine becomes: server or agent (default: agent with --server)")
@@ -65,7 +70,7 @@ func newInstallCommand(e *env) *cobra.Command {
 		Use:   "install [BUNDLE]",
 		Short: "Turn this machine into a node, or bring a node a further bundle",
 		Long: `Turn this machine into a node with the bundle's images, charts and manifests, or bring a
-node a further bundle or a newer version of one. The bundle is verified while it is read, once. An
+node a further bundle or a newer version of one, as upgrade does. The bundle is verified while it is read, once. An
 install that was interrupted continues when it is run again; a first one that fails leaves nothing.
 
 With --server the machine becomes an agent of a cluster that runs. Without BUNDLE it reads the cluster's bundles from
@@ -84,11 +89,17 @@ written to the node's configuration file.`,
 			return e.install(cmd.Context(), strings.Join(args, ""), f)
 		},
 	}
+	f.addInstall(cmd)
+	return cmd
+}
+
+// addInstall binds the flags of install and upgrade.
+func (f *installFlags) addInstall(cmd *cobra.Command) {
 	f.add(cmd)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", installer.DefaultTimeout, "how long to wait for the node, and again for the releases")
 	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait for another install on this machine to end, instead of failing")
+	cmd.Flags().DurationVar(&f.probation, "probation", installer.DefaultProbation, "how long a new version that takes the place of another must go on before it stays")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "verify the signature, print the steps and stop")
-	return cmd
 }
 
 func (e *env) install(ctx context.Context, bundle string, f *installFlags) error {
@@ -169,6 +180,7 @@ func (f *installFlags) options(ctx context.Context, bundle string) (installer.Op
 		Timeout:        f.timeout,
 		Wait:           f.wait,
 		Tools:          toolsFolder(),
+		Probation:      f.probation,
 		Version:        strings.TrimSuffix(stampedVersions().Airgap, unstamped),
 	}, nil
 }

@@ -59,18 +59,23 @@ func (e *env) uninstall(ctx context.Context, dataDir string, yes, force bool) er
 	return p.err
 }
 
-// confirmRemoval asks at a terminal, and insists on --yes elsewhere.
+// confirmRemoval asks whether to remove the node.
 func (e *env) confirmRemoval(dataDir string) error {
+	return e.confirm(fmt.Sprintf("Remove the node in %s, with the cluster's data?", dataDir))
+}
+
+// confirm asks at a terminal, and insists on --yes elsewhere.
+func (e *env) confirm(question string) error {
 	if !isTerminal(e.stdin) {
 		return &usageError{errors.New("there is no terminal to ask at: confirm with --yes")}
 	}
-	fmt.Fprintf(e.stderr, "Remove the node in %s, with the cluster's data? [y/N] ", dataDir)
+	fmt.Fprintf(e.stderr, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(e.stdin).ReadString('\n')
 	if err != nil {
 		return err
 	}
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-		return errors.New("not confirmed: nothing was removed")
+		return errors.New("not confirmed: nothing was changed")
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ func (m *machine) check(t *testing.T, furthest int) {
 			t.Errorf("blob %s holds %s, %v", blob, sum, err)
 		}
 	}
-	m.checkImages(t, before("switch"))
+	m.checkImages(t, before("images"))
 }
 
 // checkVersions wants each folder with the name of a version to hold all of it; packed: the packed executable may be missing.
@@ -155,7 +155,7 @@ func (m *machine) checkImages(t *testing.T, none bool) {
 		t.Error(err)
 	}
 	if none && len(images) > 0 {
-		t.Errorf("%d images have names before the switch, among them %s", len(images), images[0].Name)
+		t.Errorf("%d images have names before their time, among them %s", len(images), images[0].Name)
 	}
 	for _, image := range images {
 		if err := wantWhole(store, image.Target.Digest.String(), true); err != nil {

@@ -1,0 +1,248 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"airgap/internal/payload"
+	"airgap/test/site"
+)
+
+// A version is a distribution like the one under test, but for what its server does.
+type version struct {
+	name   string
+	server string // what bin/airgap does, as a shell script, when it is to be a server; empty: what it should
+}
+
+// wrapper stands before the real executable. $0 and the arguments are those of the process.
+const wrapper = `#!/bin/sh
+real="${0%/*}/airgap.real"
+case "$1" in server) SERVER ;; esac
+exec "$real" "$@"
+`
+
+// build makes the version and a bundle of nothing else, and returns the bundle's path.
+func (v version) build(t *testing.T, dir, bundleVersion string) string {
+	t.Helper()
+	root := filepath.Join(dir, v.name)
+	host(t, "cp", "-al", site.Built("build/root"), root)
+	if err := os.WriteFile(filepath.Join(root, "release"), []byte(v.name+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if v.server != "" {
+		bin := filepath.Join(root, "bin")
+		err := errors.Join(os.Rename(filepath.Join(bin, "airgap"), filepath.Join(bin, "airgap.real")),
+			os.WriteFile(filepath.Join(bin, "airgap"), []byte(strings.ReplaceAll(wrapper, "SERVER", v.server)), 0o755))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	executable := filepath.Join(dir, v.name+".bin")
+	if err := pack(executable, root); err != nil {
+		t.Fatal(err)
+	}
+	system := filepath.Join(dir, v.name+"-system.yaml")
+	spec := fmt.Sprintf("apiVersion: airgap/v1\nkind: Bundle\nmetadata: {name: distribution, version: %s}\nspec:\n"+
+		"  from: []\n  platforms: [linux/amd64]\n  distributions: [{platform: linux/amd64, executable: %s}]\n", bundleVersion, executable)
+	if err := os.WriteFile(system, []byte(spec), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	bundle := filepath.Join(dir, v.name+".airgap")
+	cmd := exec.Command(site.Built("bin/airgap"), "build", "-f", system, "-o", bundle, "--key", site.Built("dist/development.key"))
+	cmd.Env = append(os.Environ(), "COSIGN_PASSWORD=")
+	site.MustOutput(t, cmd)
+	return bundle
+}
+
+// pack packs quickly.
+func pack(executable, root string) error {
+	launcher, err := os.Open(site.Built("build/launcher"))
+	if err != nil {
+		return err
+	}
+	defer launcher.Close()
+	out, err := os.OpenFile(executable, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = payload.Pack(out, launcher, root, func(w io.Writer) (io.WriteCloser, error) {
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	})
+	return errors.Join(err, out.Close())
+}
+
+// outage asks a node's API server all the time, and measures for how long nobody answers.
+type outage struct {
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+	longest time.Duration
+}
+
+func watchAPI(n *site.Node) *outage {
+	ctx, stop := context.WithCancel(context.Background())
+	o := &outage{stop: stop}
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
+		DialContext: n.Dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // who answers does not matter
+	}}
+	o.done.Go(func() {
+		last := time.Now()
+		for ctx.Err() == nil {
+			answer, err := client.Get("https://127.0.0.1:6443/readyz") // 401: it serves
+			if err == nil {
+				answer.Body.Close()
+				o.longest = max(o.longest, time.Since(last))
+				last = time.Now()
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+	return o
+}
+
+func (o *outage) end() time.Duration {
+	o.stop()
+	o.done.Wait()
+	return o.longest
+}
+
+// containers are the IDs and restarts of all containers of the node's pods.
+func (s *node) containers() string {
+	s.T.Helper()
+	return s.Kubectl("get", "pods", "-A", "--sort-by=.metadata.name", "-o",
+		`jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}{range .status.containerStatuses[*]} {.containerID} {.restartCount}{end}{"\n"}{end}`)
+}
+
+// release is what the running version calls itself.
+func (s *node) release() string {
+	data, err := os.ReadFile(filepath.Join(s.Paths.Current(), "release"))
+	if err != nil {
+		return "first"
+	}
+	return strings.TrimSpace(string(data))
+}
+
+func (s *node) wantRelease(want string) {
+	s.T.Helper()
+	if got := s.release(); got != want {
+		s.T.Errorf("release %q runs, want %q", got, want)
+	}
+}
+
+func (s *node) upgradeArgs(bundle string, flags ...string) []string {
+	return append([]string{"upgrade", bundle, "--data-dir", s.Paths.DataDir, "--init", "none", "--node-name", s.Name, "--probation", "3s"}, flags...)
+}
+
+func TestUpgrade(t *testing.T) {
+	s := newNode(t)
+	dir, err := os.MkdirTemp(demo.dir, "versions-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Install(demoBundle(t))
+	s.Apply(strings.ReplaceAll(workload, "BUSYBOX", busyboxImage(t)))
+	s.Kubectl("wait", "--for=condition=Ready", "pod/shell", "--timeout=120s")
+	s.Kubectl("rollout", "status", "deployment/web", "--timeout=120s")
+	before := s.containers()
+	wantPods := func(s *node) {
+		s.T.Helper()
+		if after := s.containers(); after != before {
+			s.T.Errorf("containers:\n%swere\n%s", after, before)
+		}
+	}
+
+	good := version{name: "second"}.build(t, dir, "1.1.0")
+	run := func(name string, test func(*node)) { t.Run(name, func(t *testing.T) { test(s.within(t)) }) }
+	run("the pods live on", func(s *node) {
+		api, began := watchAPI(s.Node), time.Now()
+		out := s.Airgap(s.upgradeArgs(good)...)
+		took := time.Since(began)
+		s.T.Logf("%sthe upgrade took %s, the API server did not answer for %s", out, took.Round(100*time.Millisecond), api.end().Round(100*time.Millisecond))
+		s.wantRelease("second")
+		wantPods(s)
+	})
+	for _, broken := range []struct {
+		version
+		flags []string
+		says  string
+	}{
+		{version{"crashes", "exit 3"}, nil, "started again"},
+		{version{"hangs", "exec sleep 1000000"}, []string{"--timeout", "15s"}, "not within 15s"},
+	} {
+		run("a version that "+broken.name, func(s *node) {
+			s.Kubectl("create", "configmap", "before-"+broken.name)
+			said := s.Refuse(1, s.upgradeArgs(broken.build(s.T.(*testing.T), dir, "1.2.0"), broken.flags...)...)
+			for _, want := range []string{broken.says, "rolled back: airgap"} {
+				if !strings.Contains(said, want) {
+					s.T.Errorf("it does not say %q:\n%s", want, said)
+				}
+			}
+			s.wantRelease("second")
+			s.Kubectl("get", "configmap", "before-"+broken.name)
+			wantPods(s)
+		})
+	}
+	run("a version that dies on probation", func(s *node) {
+		s.Kubectl("create", "configmap", "before-dies")
+		cmd := s.Command(s.upgradeArgs(version{name: "dying"}.build(s.T.(*testing.T), dir, "1.2.5"), "--probation", "5m")...)
+		var said strings.Builder
+		cmd.Stderr = &said
+		steps, err := cmd.StdoutPipe()
+		if err := errors.Join(err, cmd.Start()); err != nil {
+			s.T.Fatal(err)
+		}
+		for lines := bufio.NewScanner(steps); lines.Scan(); {
+			if strings.Contains(lines.Text(), "] releases:") { // Ready, with all its releases
+				s.Signal(syscall.SIGKILL, "server")
+			}
+		}
+		if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(said.String(), "ended by itself") || !strings.Contains(said.String(), "rolled back: airgap") {
+			s.T.Errorf("%v, want exit code 1 and that it was rolled back:\n%s", err, &said)
+		}
+		s.wantRelease("second")
+		s.Kubectl("get", "configmap", "before-dies")
+		wantPods(s)
+	})
+	run("an installer that is killed", func(s *node) {
+		cmd := s.Command(s.upgradeArgs(version{name: "third"}.build(s.T.(*testing.T), dir, "1.3.0"), "--probation", "10m")...)
+		if err := cmd.Start(); err != nil {
+			s.T.Fatal(err)
+		}
+		site.Eventually(s.T, patience, func() error {
+			if s.release() != "third" {
+				return errors.New("not switched yet")
+			}
+			return nil
+		})
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait()
+		s.Reboot()
+		s.StartNode("server")
+		site.Eventually(s.T, patience, s.Ready)
+		s.wantRelease("second")
+		s.Kubectl("get", "configmap", "before-dies")
+	})
+	run("rollback", func(s *node) {
+		s.Kubectl("create", "configmap", "after")
+		s.Verb("rollback", "--yes", "--init", "none", "--node-name", s.Name)
+		s.wantRelease("first")
+		if out := s.Kubectl("get", "configmap", "after", "--ignore-not-found"); out != "" {
+			s.T.Errorf("the datastore is not that of before the upgrade: %s", out)
+		}
+		s.Refuse(2, "rollback", "--yes", "--data-dir", s.Paths.DataDir)
+	})
+}
