@@ -146,10 +146,12 @@ func (b *bench) measure(ctx context.Context, chosen []topic) (err error) {
 	for _, t := range chosen {
 		say("%s: %s", t.name, t.title)
 		fmt.Printf("\n### %s\n\n", t.title)
+		began := time.Now()
 		if err := t.run(ctx, b); err != nil {
 			fmt.Println("not measured: see the error")
 			failures = append(failures, fmt.Errorf("%s: %w", t.name, err))
 		}
+		say("%s took %s", t.name, time.Since(began).Round(time.Second))
 		if ctx.Err() != nil {
 			break
 		}
