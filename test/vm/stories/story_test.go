@@ -49,8 +49,8 @@ grep -q '200 OK' <&3`
 const healthyPatience = 6 * time.Minute
 
 // fromStickToSite is the story of every kind of machine: the site runs, comes back by itself after a power cut, and
-// can be taken away again.
-func fromStickToSite(t *testing.T, image vm.Image, format vm.Format) {
+// can be taken away again. Flags are those of the install.
+func fromStickToSite(t *testing.T, image vm.Image, format vm.Format, flags ...string) {
 	m := vm.Start(t, image)
 	m.Run(addressed)
 	before := m.Run(trace)
@@ -58,7 +58,7 @@ func fromStickToSite(t *testing.T, image vm.Image, format vm.Format) {
 	m.Plug(siteStick(t, format))
 	m.Run(mount)
 	began := time.Now()
-	said := m.Run(install + explained)
+	said := m.Run(install + " " + strings.Join(flags, " ") + explained)
 	took := time.Since(began)
 	t.Logf("%s\ninstalled in %.0f s, the machine takes %.0f s to its login", said, took.Seconds(), m.Login.Seconds())
 	if most := 3*m.Login + time.Minute; *bound && took > most {
