@@ -265,3 +265,22 @@ func TestOtherBundleAfterKill(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+// An uninstall takes away all that an install has put on the machine which was killed before it was committed.
+func TestUninstallAfterKill(t *testing.T) {
+	s := newSite(t)
+	s.build(t, "a.airgap", s.content(t, "1.0.0"), s.key)
+	bare := s.fingerprint(t)
+	names, numbers := points(t, s, "a.airgap")
+	s.uninstall(t)
+	for i, name := range names {
+		if !strings.HasSuffix(name, " ends") && !strings.HasPrefix(name, "commit ") {
+			continue
+		}
+		kill(t, s, "a.airgap", numbers[i])
+		s.uninstall(t)
+		if got := s.fingerprint(t); got != bare {
+			t.Fatalf("killed at %q, then uninstalled, left:\n%s\nwas\n%s", name, got, bare)
+		}
+	}
+}

@@ -223,10 +223,12 @@ func (r *run) begin(ctx context.Context) error {
 	return r.fault("begun")
 }
 
+func journalPath(p config.Paths) string { return filepath.Join(p.Install(), "journal") }
+
 // stagingName is the folder, beside the journal, of what an install takes from a bundle for itself.
 const stagingName = "staging"
 
-func (r *run) journalPath() string { return filepath.Join(r.paths.Install(), "journal") }
+func (r *run) journalPath() string { return journalPath(r.paths) }
 func (r *run) staging() string     { return filepath.Join(r.paths.Install(), stagingName) }
 func (r *run) backups() string     { return filepath.Join(r.paths.Install(), "replaced") }
 func (r *run) reports() string     { return filepath.Join(r.paths.Install(), "reports") }

@@ -170,7 +170,7 @@ func (u *removal) stopServices(ctx context.Context) (string, error) {
 
 // removeMadeFolders removes the folders in /etc that installs have made, unless something else has come to be in them.
 func (u *removal) removeMadeFolders() error {
-	records, err := journal.Read(filepath.Join(u.paths.Install(), "journal"))
+	records, err := journal.Read(journalPath(u.paths))
 	if err != nil {
 		return ignoreNotExist(err)
 	}
@@ -203,7 +203,7 @@ func (u *removal) removeFiles(context.Context) (string, error) {
 	if len(mounts) > 0 {
 		return "", fmt.Errorf("%s is still mounted: the files stay", mounts[0].Point)
 	}
-	errs := []error{u.restoreHostFiles(), u.pods.remove(u)}
+	errs := []error{u.undoUnfinished(), u.restoreHostFiles(), u.pods.remove(u)}
 	folders := commandFolders
 	if u.BinDir != "" {
 		folders = []string{u.BinDir}
@@ -262,6 +262,23 @@ func (u *removal) removeDataDir() error {
 		return nil
 	}
 	return os.Remove(u.paths.DataDir)
+}
+
+// undoUnfinished takes back what an install has placed that never came to its commit: its journal alone knows of it.
+func (u *removal) undoUnfinished() error {
+	records, err := journal.Read(journalPath(u.paths))
+	if err != nil {
+		return err
+	}
+	t, err := lastTransaction(records)
+	if err != nil || !t.open {
+		return err
+	}
+	var errs []error
+	for _, p := range slices.Backward(t.placed) {
+		errs = append(errs, p.undo())
+	}
+	return errors.Join(errs...)
 }
 
 // restoreHostFiles takes back the files that bundles have put on the host, and brings back

@@ -13,15 +13,21 @@ import (
 	"airgap/test/fault/trap"
 )
 
-// TestFailingDisk lets each of many calls fail once, as a disk with a fault does.
-func TestFailingDisk(t *testing.T) {
-	testFailures(t, unix.EIO, "input/output error", nil)
+// A disk with a fault fails each of many calls once.
+func TestFailingDiskUntilSwitch(t *testing.T) { testFailingDisk(t, untilSwitch) }
+func TestFailingDiskFromStart(t *testing.T)   { testFailingDisk(t, fromStart) }
+
+func testFailingDisk(t *testing.T, h half) {
+	testFailures(t, h, unix.EIO, "input/output error", nil)
 }
 
-// TestFullDisk lets each of many calls fail that takes space, and all those after it, as a disk that has become full does.
-func TestFullDisk(t *testing.T) {
+// A disk that becomes full fails each of many calls that take space, and all of those after it.
+func TestFullDiskUntilSwitch(t *testing.T) { testFullDisk(t, untilSwitch) }
+func TestFullDiskFromStart(t *testing.T)   { testFullDisk(t, fromStart) }
+
+func testFullDisk(t *testing.T, h half) {
 	taking := []string{"write", "writev", "pwrite", "copy_file_range", "sendfile", "fallocate", "create", "mkdir", "symlink", "link", "mknod"}
-	testFailures(t, unix.ENOSPC, "no space left on device", func(c trap.Call) bool {
+	testFailures(t, h, unix.ENOSPC, "no space left on device", func(c trap.Call) bool {
 		return slices.Contains(taking, c.Name) && !strings.HasPrefix(c.Path, "/run/")
 	})
 }
@@ -31,15 +37,12 @@ const share = 5
 
 // testFailures installs many times, each disturbed by the error. What fails before the switch is undone, what fails after can go on; both
 // say what has failed.
-func testFailures(t *testing.T, errno unix.Errno, text string, more func(trap.Call) bool) {
+func testFailures(t *testing.T, h half, errno unix.Errno, text string, more func(trap.Call) bool) {
 	onlyWithPoints(t)
-	m := newMachine(t)
+	m := newMachine(t, h)
 	switched := slices.Index(m.steps, "switch")
 	failures, unharmed, began := make(count, len(m.steps)), 0, time.Now()
-	for number, chain := range chains(m.calls.choose(*points / share)) {
-		if !inPart(number) {
-			continue
-		}
+	for number, chain := range m.chains(*points / share) {
 		t.Run(fmt.Sprintf("chain %d", number+1), func(t *testing.T) {
 			m := *m
 			m.Node = m.Within(t)
@@ -47,13 +50,14 @@ func testFailures(t *testing.T, errno unix.Errno, text string, more func(trap.Ca
 			furthest := 0
 			for _, p := range chain {
 				out, at := m.disturb(p, trap.Answer{Errno: errno}, more)
-				if at == nil || out.err == nil { // nothing was left to do there, or it could be done without
+				if at == nil || out.err == nil || out.killed() { // nothing was left to do there, or it could be done without
 					unharmed++
-					furthest = len(m.steps)
+					furthest = max(furthest, out.step)
 					continue
 				}
-				failures[out.step]++
-				furthest = max(furthest, out.step)
+				step := out.step
+				failures[step]++
+				furthest = max(furthest, step)
 				if out.code() != 1 || !strings.Contains(out.said, text) {
 					t.Errorf("exit code %d, want 1 and %q told", out.code(), text)
 				}
@@ -62,7 +66,7 @@ func testFailures(t *testing.T, errno unix.Errno, text string, more func(trap.Ca
 				}
 				m.check(t, furthest)
 				if t.Failed() {
-					t.Fatalf("%s in step %s at call %d: %s %s\n%s", errno, m.steps[out.step], p.number, at.Name, at.Path, out.said)
+					t.Fatalf("%s in step %s at call %d: %+v\n%s", errno, m.steps[step], p.number, at, out.said)
 				}
 				t.Logf("%s at %s %s:\n%s", errno, at.Name, strings.TrimPrefix(at.Path, m.Paths.DataDir), lastLines(out.said))
 			}

@@ -10,14 +10,14 @@ import (
 )
 
 // Ctrl-C ends an install soon, with the exit code that says so, and the next one goes on where it was.
-func TestInterrupted(t *testing.T) {
+func TestInterruptedUntilSwitch(t *testing.T) { testInterrupts(t, untilSwitch) }
+func TestInterruptedFromStart(t *testing.T)   { testInterrupts(t, fromStart) }
+
+func testInterrupts(t *testing.T, h half) {
 	onlyWithPoints(t)
-	m := newMachine(t)
+	m := newMachine(t, h)
 	interrupts, late := make(count, len(m.steps)), 0
-	for number, chain := range chains(m.calls.choose(*points / share)) {
-		if !inPart(number) {
-			continue
-		}
+	for number, chain := range m.chains(*points / share) {
 		t.Run(fmt.Sprintf("chain %d", number+1), func(t *testing.T) {
 			m := *m
 			m.Node = m.Within(t)
@@ -25,9 +25,9 @@ func TestInterrupted(t *testing.T) {
 			furthest := 0
 			for _, p := range chain {
 				out, at := m.disturb(p, trap.Answer{Signal: unix.SIGINT}, nil)
-				if out.err == nil { // it was done before it could stop
+				if out.err == nil || out.killed() { // it was done before it could stop
 					late++
-					furthest = len(m.steps)
+					furthest = max(furthest, out.step)
 					continue
 				}
 				interrupts[out.step]++
@@ -37,7 +37,7 @@ func TestInterrupted(t *testing.T) {
 				}
 				m.check(t, furthest)
 				if t.Failed() {
-					t.Fatalf("interrupted in step %s at call %d: %s %s\n%s", m.steps[out.step], p.number, at.Name, at.Path, out.said)
+					t.Fatalf("interrupted in step %s at call %d: %+v\n%s", m.steps[out.step], p.number, at, out.said)
 				}
 			}
 			m.converge(t)

@@ -14,14 +14,18 @@ import (
 const rebooting = 4
 
 // An install that is killed at any point, again and again, breaks no promise at any of them, and comes to its end when it is let.
-func TestKilledInstalls(t *testing.T) {
-	m := newMachine(t)
-	all := m.calls.choose(max(few, *points))
+func TestKilledUntilSwitch(t *testing.T) {
+	testKills(t, untilSwitch, max(few, *points*7/10))
+}
+
+func TestKilledFromStart(t *testing.T) {
+	testKills(t, fromStart, max(few, *points*3/10))
+}
+
+func testKills(t *testing.T, h half, total int) {
+	m := newMachine(t, h)
 	kills, undisturbed, began := make(count, len(m.steps)), 0, time.Now()
-	for number, chain := range chains(all) {
-		if !inPart(number) {
-			continue
-		}
+	for number, chain := range m.chains(total) {
 		t.Run(fmt.Sprintf("chain %d", number+1), func(t *testing.T) {
 			m := *m
 			m.Node = m.Within(t)
@@ -45,7 +49,7 @@ func TestKilledInstalls(t *testing.T) {
 				}
 				m.check(t, furthest)
 				if t.Failed() {
-					t.Fatalf("%s in step %s before call %d: %s %s", what, m.steps[out.step], p.number, at.Name, at.Path)
+					t.Fatalf("%s in step %s before call %d: %+v", what, m.steps[out.step], p.number, at)
 				}
 			}
 			m.converge(t)

@@ -59,6 +59,7 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(folder)
 	// The executable unpacks itself into the data folder: not into this machine's own.
 	os.Setenv("AIRGAP_DATA_DIR", filepath.Join(folder, "desk"))
+	_ = os.Remove(hostFile) // of a test that was killed
 	demo = filepath.Join(folder, "demo.airgap")
 	if err := buildBundle(demo, "1.0.0"); err != nil {
 		fmt.Fprintln(os.Stderr, err)

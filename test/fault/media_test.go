@@ -88,7 +88,7 @@ func (s *stick) pullOut() {
 
 // What cannot be read, or must not be used, is said in one message with the right exit code, and the machine is as before.
 func TestMedia(t *testing.T) {
-	m := &machine{Node: site.New(t, "node-1")[0]}
+	m := &machine{Node: site.New(t, "node-1")[0], half: fromStart}
 	t.Cleanup(func() { os.Remove(hostFile) })
 	m.readSteps()
 	importing := slices.Index(m.steps, "import")

@@ -20,7 +20,7 @@ func (n *Node) Traces() (all Traces) {
 	n.T.Helper()
 	add := func(kind string, lines ...string) {
 		for _, line := range lines {
-			if line = strings.TrimSpace(line); line != "" {
+			if line = strings.TrimSpace(line); line != "" && !n.others(line) {
 				all = append(all, kind+": "+line)
 			}
 		}
@@ -56,6 +56,15 @@ func (n *Node) Traces() (all Traces) {
 	add("file", n.files()...)
 	slices.Sort(all)
 	return all
+}
+
+// ofNodes are names that other nodes and sites of the host have in common with this machine's.
+var ofNodes = regexp.MustCompile(`/airgap-[0-9a-f]{8}|/var/tmp/ag-[a-z]*-?\d+|/run/netns/[a-z0-9-]+|/run/airgap-network/\d+`)
+
+// others says whether a line is of another node or site.
+func (n *Node) others(line string) bool {
+	name := ofNodes.FindString(line)
+	return name != "" && name != "/"+n.Paths.ID && name != n.site.Folder && !strings.HasPrefix(name, "/run/netns/cni-")
 }
 
 // counting are the kernel's settings that are counters or clocks, and those that nobody set: they follow memory, or a process ID.
