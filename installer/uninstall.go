@@ -15,6 +15,7 @@ import (
 	"airgap/internal/hostinfo"
 	"airgap/internal/journal"
 	"airgap/node/config"
+	"airgap/node/kernel"
 )
 
 // UninstallOptions is what an uninstall is told.
@@ -202,6 +203,9 @@ func (u *removal) removeFiles(context.Context) (string, error) {
 	}
 	if len(mounts) > 0 {
 		return "", fmt.Errorf("%s is still mounted: the files stay", mounts[0].Point)
+	}
+	if _, err := kernel.Restore(kernel.Root, kernel.Settings, u.paths.KernelSettings()); err != nil { // a machine that protects them keeps them
+		u.console.warn(err.Error())
 	}
 	errs := []error{u.undoUnfinished(), u.restoreHostFiles(), u.pods.remove(u)}
 	folders := commandFolders

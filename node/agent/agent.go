@@ -214,5 +214,8 @@ func prepareHost(paths config.Paths, protect bool) error {
 	if err := kernel.LoadBridgeFilter(kernel.Root); err != nil {
 		klog.ErrorS(err, "the kernel has no "+kernel.BridgeFilter+": services and network policies do not work between pods of this node")
 	}
+	if err := kernel.Record(kernel.Root, kernel.Settings, paths.KernelSettings()); err != nil {
+		return err
+	}
 	return kernel.Apply(kernel.Root, kernel.Settings, protect)
 }

@@ -136,6 +136,9 @@ func (p Paths) AgentEtc() string { return p.join("agent", "etc") }
 func (p Paths) RegistryHosts() string { return p.join("agent", "etc", "containerd", "certs.d") }
 
 // AgentPKI holds the node's own credentials; 0700.
+// KernelSettings holds what the kernel's settings were before the first start, for an uninstall to put back.
+func (p Paths) KernelSettings() string { return p.join("agent", "kernel-settings.json") }
+
 func (p Paths) AgentPKI() string { return p.join("agent", "pki") }
 
 // WireGuardKey is the node's private key in the pod network of flannel-backend wireguard-native.

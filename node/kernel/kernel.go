@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -84,7 +83,7 @@ func Differing(root string, settings []Setting) []error {
 }
 
 func (s Setting) apply(root string, protect bool) error {
-	file := filepath.Join(root, filepath.FromSlash(strings.ReplaceAll(s.Name, ".", "/")))
+	file := s.file(root)
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) && s.Optional {
 		return nil // no IPv6, or br_netfilter is not there: preflight reports what is needed
