@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,19 +127,23 @@ func (r *run) preflight(ctx context.Context) (string, error) {
 	return "the machine can take it", nil
 }
 
+// isTemporary says whether an entry of the data folder is what a killed process was writing in the place of one of a node's, or had tried the kernel
+// with. What goes on, or an uninstall, takes it away.
+func isTemporary(name string) bool {
+	return strings.HasPrefix(name, hostinfo.ProbePrefix) || slices.ContainsFunc(dataEntries, func(entry string) bool {
+		return name == entry+".new" || strings.HasPrefix(name, "."+entry+".") && strings.HasSuffix(name, ".tmp")
+	})
+}
+
 // foreignEntries lists what is in the data folder and no node's.
 func foreignEntries(dataDir string) []string {
-	ours := map[string]bool{"lost+found": true}
-	for _, name := range dataEntries {
-		ours[name] = true
-	}
 	entries, err := os.ReadDir(dataDir)
 	if err != nil {
 		return nil // there is none
 	}
 	var foreign []string
 	for _, entry := range entries {
-		if !ours[entry.Name()] && !strings.HasPrefix(entry.Name(), hostinfo.ProbePrefix) { // a killed preflight leaves it, the next one takes it away
+		if name := entry.Name(); name != "lost+found" && !slices.Contains(dataEntries, name) && !isTemporary(name) {
 			foreign = append(foreign, entry.Name())
 		}
 	}

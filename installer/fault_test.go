@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"airgap/internal/hostinfo"
 	"airgap/signing"
 )
 
@@ -278,6 +279,11 @@ func TestUninstallAfterKill(t *testing.T) {
 			continue
 		}
 		kill(t, s, "a.airgap", numbers[i])
+		for _, path := range []string{"data/.config.yaml.airgap.tmp", "data/current.new", "data/" + hostinfo.ProbePrefix + "0-1"} { // in the midst of writing
+			if err := os.WriteFile(s.path(path), nil, 0o600); err != nil && exists(s.path("data")) {
+				t.Fatal(err)
+			}
+		}
 		s.uninstall(t)
 		if got := s.fingerprint(t); got != bare {
 			t.Fatalf("killed at %q, then uninstalled, left:\n%s\nwas\n%s", name, got, bare)

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"airgap/internal/atomicfile"
 	"airgap/internal/hostinfo"
 )
@@ -79,10 +81,13 @@ func (f placement) open() (root *os.Root, name string, err error) {
 	return root, name, err
 }
 
+// temporaryName is what a file is called until it is whole and takes its name.
+func temporaryName(base string) string { return "." + base + ".airgap.tmp" }
+
 // write replaces name by the file or link: the old one is there, or the new, whatever happens.
 func (f placement) write(root *os.Root, name string) (err error) {
 	dir, base := filepath.Split(name)
-	temporary := filepath.Join(dir, "."+base+".airgap.tmp")
+	temporary := filepath.Join(dir, temporaryName(base))
 	if err := root.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -143,6 +148,10 @@ func (f placement) isThere(root *os.Root, name string) (bool, error) {
 
 // undo takes a placement back. It may be repeated, and be called for one that never came to be.
 func (p placed) undo() error {
+	dir, base := filepath.Split(p.Target)
+	if err := removeIfThere(filepath.Join(dir, temporaryName(base))); err != nil && !errors.Is(err, unix.ENOTDIR) {
+		return err
+	}
 	restore := placement{target: p.Target, link: p.Link}
 	switch {
 	case p.Backup != "":

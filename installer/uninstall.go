@@ -225,7 +225,7 @@ func (u *removal) removeFiles(context.Context) (string, error) {
 		errs = append(errs, removeIfThere(path))
 		_ = os.Remove(filepath.Dir(path)) // if nothing else is in it
 	}
-	errs = append(errs, os.RemoveAll(u.paths.Run()), hostinfo.RemoveProbes(u.paths.DataDir))
+	errs = append(errs, os.RemoveAll(u.paths.Run()))
 	// The install folder, which knows what else there is to undo, goes last.
 	entries := slices.DeleteFunc(slices.Clone(dataEntries), func(name string) bool { return name == "install" })
 	for _, name := range entries {
@@ -251,8 +251,13 @@ func (u *removal) removeDataDir() error {
 	}
 	var names []string
 	for _, entry := range entries {
-		if entry.Name() != "lost+found" {
-			names = append(names, entry.Name())
+		switch name := entry.Name(); {
+		case isTemporary(name):
+			if err := os.RemoveAll(filepath.Join(u.paths.DataDir, name)); err != nil {
+				return err
+			}
+		case name != "lost+found":
+			names = append(names, name)
 		}
 	}
 	if len(names) > 0 {
