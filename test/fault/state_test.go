@@ -89,10 +89,10 @@ func (m *machine) check(t *testing.T, furthest int) {
 		}
 	}
 	if before("content") {
-		absent(p.Manifests(), hostFile)
+		absent(p.Server(), hostFile)
 	}
 	if before("switch") {
-		absent(p.Current(), p.Server(), p.Run())
+		absent(p.Current(), p.Run())
 	}
 	if before("commit") {
 		absent(p.Trust(), p.Accepted(), filepath.Join(p.Install(), "reports"))
