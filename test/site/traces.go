@@ -2,6 +2,7 @@ package site
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -73,17 +74,17 @@ var counting = regexp.MustCompile(`^/proc/sys/(fs/(dentry-state|file-nr|inode-nr
 // linkLocal is in the addresses that the kernel gives each interface, some seconds after it was made.
 const linkLocal = " fe80::"
 
-// elsewhere are folders that have nothing of a node, or whose content other programs change: the kernel's own, temporary and home folders, and what
-// package managers and the journal write.
-var elsewhere = []string{"/proc", "/sys", "/dev", "/tmp", "/var/tmp", "/root", "/home", "/var/cache", "/var/lib/apt", "/var/lib/dpkg", "/var/log/journal",
-	"/var/log/apt", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/libexec", "/usr/include", "/usr/share", "/run/systemd", "/run/udev", "/run/lock"}
+// places are the folders of a host that a node, or what it runs, might write to. Programs that packages bring are elsewhere.
+var places = []string{"/boot", "/etc", "/mnt", "/opt", "/run", "/srv", "/usr/local", "/var"}
 
-// files lists the files of the host, but for the checkout that the test runs in and what lies elsewhere: with mode and owner, those below /etc with what they hold.
+// elsewhere are folders in them that other programs change: temporary ones, and those of package managers, the journal and the init system.
+var elsewhere = []string{"/var/tmp", "/var/cache", "/var/lib/apt", "/var/lib/dpkg", "/var/log/journal", "/var/log/apt", "/run/systemd", "/run/udev", "/run/lock"}
+
+// files lists the names in /, and the files in all places of the host: with mode, those below /etc with what they hold.
 func (n *Node) files() (list []string) {
 	n.T.Helper()
-	skip := append([]string{Built(".")}, elsewhere...)
-	err := filepath.WalkDir("/", func(path string, entry fs.DirEntry, err error) error {
-		if slices.Contains(skip, path) {
+	visit := func(path string, entry fs.DirEntry, err error) error {
+		if slices.Contains(elsewhere, path) {
 			return fs.SkipDir
 		}
 		if err != nil { // it has gone meanwhile
@@ -101,7 +102,14 @@ func (n *Node) files() (list []string) {
 		}
 		list = append(list, line)
 		return nil
-	})
+	}
+	entries, err := os.ReadDir("/")
+	for _, entry := range entries {
+		list = append(list, "/"+entry.Name())
+	}
+	for _, place := range places {
+		err = errors.Join(err, filepath.WalkDir(place, visit))
+	}
 	if err != nil {
 		n.T.Error(err)
 	}
