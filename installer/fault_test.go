@@ -290,3 +290,31 @@ func TestUninstallAfterKill(t *testing.T) {
 		}
 	}
 }
+
+// What an import was writing when it was killed does not stay beside what the next one writes.
+func TestKilledWhileStaging(t *testing.T) {
+	s := newSite(t)
+	s.build(t, "a.airgap", s.content(t, "1.0.0"), s.key)
+	if err := os.MkdirAll(s.paths().Install()+"/"+stagingName, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.paths().Install()+"/"+stagingName+"/"+incoming+"1", []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := s.options("a.airgap")
+	o.fault = func(point string) error {
+		left, err := os.ReadDir(s.paths().Install() + "/" + stagingName)
+		for _, entry := range left {
+			if point == "import ends" && strings.HasPrefix(entry.Name(), incoming) {
+				t.Errorf("%s is left", entry.Name())
+			}
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		return err
+	}
+	if _, err := Run(context.Background(), o); err != nil {
+		t.Fatal(err)
+	}
+}

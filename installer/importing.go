@@ -32,6 +32,9 @@ func (r *run) importBundle(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(r.staging(), 0o700); err != nil {
 		return "", err
 	}
+	if err := r.removeIncoming(); err != nil {
+		return "", err
+	}
 	if err := r.openImport(ctx); err != nil {
 		return "", err
 	}
@@ -131,7 +134,7 @@ func (r *run) take(ctx context.Context, entry bundle.Entry, content io.Reader, s
 	if !staged {
 		return r.deliver(ctx, entry, content)
 	}
-	file, err := os.CreateTemp(r.staging(), ".incoming-*")
+	file, err := os.CreateTemp(r.staging(), incoming+"*")
 	if err != nil {
 		return err
 	}
@@ -141,6 +144,18 @@ func (r *run) take(ctx context.Context, entry bundle.Entry, content io.Reader, s
 		return err
 	}
 	return atomicfile.Commit(file, filepath.Join(r.staging(), entry.SHA256))
+}
+
+// incoming begins the name of an entry in the staging folder that is not whole yet.
+const incoming = ".incoming-"
+
+// removeIncoming removes what a killed import was writing to the staging folder: up to the size of the distribution.
+func (r *run) removeIncoming() error {
+	files, err := filepath.Glob(filepath.Join(r.staging(), incoming+"*"))
+	for _, file := range files {
+		err = errors.Join(err, os.Remove(file))
+	}
+	return err
 }
 
 // deliver gives what images are made of to the import, and reads the rest to its end.
