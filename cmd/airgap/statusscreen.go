@@ -254,6 +254,10 @@ func (d *statusScreen) installs(s *installer.Status) {
 	if last == nil {
 		return
 	}
+	if last.RolledBack != "" {
+		d.row("last install", "%s %s, %s, was rolled back: %s", last.Bundle, last.Version, moment(last.Finished), last.RolledBack)
+		return
+	}
 	signed := d.bad("NOT SIGNED")
 	if !last.Unsigned {
 		var ids []string
