@@ -153,6 +153,7 @@ func testRestoreElsewhere(t *testing.T, s, other *node, file string) {
 	site.Eventually(t, patience, other.Ready)
 	mustHaveKeepsake(t, other)
 	other.Kubectl("delete", "node", "node-1")
+	other.Kubectl("delete", "pod", "-l", "app=shell", "--force", "--grace-period=0") // else the pod's end is waited for
 	site.Eventually(t, patience, func() error {
 		out, err := other.Command("kubectl", "exec", "deployment/shell", "--", "id").CombinedOutput()
 		if err != nil {
