@@ -43,7 +43,7 @@ func (n *Node) Traces() (all Traces) {
 		{"IPv6 rule", []string{"ip", "-6", "rule"}, ""},
 		{"firewall", []string{"nft", "list", "ruleset"}, ""},
 		{"legacy firewall", []string{"sh", "-c", "cat /proc/net/ip_tables_names /proc/net/ip6_tables_names 2>/dev/null || true"}, ""},
-		{"control group", []string{"find", "/sys/fs/cgroup", "-type", "d"}, ""},
+		{"control group", []string{"find", "/sys/fs/cgroup", "-type", "d", "(", "-path", "*airgap*", "-o", "-path", "*kubepods*", ")"}, ""},
 		{"kernel setting", []string{"sh", "-c", "grep -rsI '' /proc/sys || true"}, "^/proc/sys/"},
 		{"module", []string{"sh", "-c", "cut -d' ' -f1 /proc/modules 2>/dev/null || true"}, ""},
 	} {
