@@ -219,7 +219,7 @@ func twoAtOnce(t *testing.T, m *machine, importing int) {
 	case <-time.After(site.Patience):
 		t.Fatal("the first install does not come to its import")
 	}
-	said := m.Within(t).Refuse(1, m.InstallArgs(demo)...)
+	said := m.Within(t).Refuse(4, m.InstallArgs(demo)...)
 	for _, want := range []string{m.Paths.DataDir, "another install", fmt.Sprintf("process %d, since ", m.installer(t)), "--wait"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the second install does not say %q: %s", want, said)
