@@ -179,7 +179,7 @@ func (v *reversal) end(context.Context) error {
 	if err := os.RemoveAll(filepath.Join(v.paths.Install(), stagingName)); err != nil {
 		return err
 	}
-	return errors.Join(removeIfThere(trialPath(v.paths)), atomicfile.SyncDir(v.paths.Install()))
+	return errors.Join(removeIfThere(v.paths.Trial()), atomicfile.SyncDir(v.paths.Install()))
 }
 
 // UndoTrial takes the machine back to the version that ran before, if a new one was being tried and no installer watches any more: after
@@ -187,7 +187,7 @@ func (v *reversal) end(context.Context) error {
 // version's executable. Nothing is done, and undone is false, if there is no trial.
 func UndoTrial(ctx context.Context, dataDir string) (undone bool, err error) {
 	p := config.PathsOf(dataDir)
-	if t, err := readTrial(trialPath(p)); t == nil || err != nil {
+	if t, err := readTrial(p.Trial()); t == nil || err != nil {
 		return false, err
 	}
 	lock, err := acquireLock(p)
@@ -198,12 +198,12 @@ func UndoTrial(ctx context.Context, dataDir string) (undone bool, err error) {
 		return false, err
 	}
 	defer lock.Close()
-	t, err := readTrial(trialPath(p)) // as it is now that nobody changes it
+	t, err := readTrial(p.Trial()) // as it is now that nobody changes it
 	if t == nil || err != nil {
 		return false, err
 	}
 	if abandoned(p, t) {
-		return false, errors.Join(t.write(provenPath(p)), os.Remove(trialPath(p)))
+		return false, errors.Join(t.write(provenPath(p)), os.Remove(p.Trial()))
 	}
 	j, opened, err := journal.Open(filepath.Join(p.Install(), "journal"))
 	if err != nil {

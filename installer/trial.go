@@ -83,11 +83,7 @@ func (v version) String() string {
 	return fmt.Sprintf("airgap %s, Kubernetes %s", v.Airgap, v.Kubernetes)
 }
 
-func trialPath(p config.Paths) string  { return filepath.Join(p.Install(), "trial.json") }
 func provenPath(p config.Paths) string { return filepath.Join(p.Install(), "previous.json") }
-
-// previousLink leads to the version that ran before, whose executable undoes a trial.
-func previousLink(p config.Paths) string { return filepath.Join(p.DataDir, "previous") }
 
 // readTrial reads one of the two files; nil if there is none.
 func readTrial(path string) (*trial, error) {

@@ -81,10 +81,10 @@ func (r *run) beginTrial(ctx context.Context) (string, error) {
 	if err := r.fault("trial: datastore kept"); err != nil {
 		return "", err
 	}
-	if err := atomicfile.Link(linkTo(r.paths, t.From.Folder), previousLink(r.paths)); err != nil {
+	if err := atomicfile.Link(linkTo(r.paths, t.From.Folder), r.paths.Previous()); err != nil {
 		return "", err
 	}
-	if err := t.write(trialPath(r.paths)); err != nil {
+	if err := t.write(r.paths.Trial()); err != nil {
 		return "", err
 	}
 	r.trial = t
@@ -109,7 +109,7 @@ func (r *run) snapshotNode() string {
 // resumeTrial looks for a trial that was left alone. This run goes on with it if it is of the same bundle and its version has been
 // switched to; else it is undone first.
 func (r *run) resumeTrial(ctx context.Context) error {
-	t, err := readTrial(trialPath(r.paths))
+	t, err := readTrial(r.paths.Trial())
 	if t == nil || err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (r *run) proveTrial(ctx context.Context) (string, error) {
 	if err := r.fault("health: noted"); err != nil {
 		return "", err
 	}
-	if err := errors.Join(removeIfThere(trialPath(r.paths)), atomicfile.SyncDir(r.paths.Install())); err != nil {
+	if err := errors.Join(removeIfThere(r.paths.Trial()), atomicfile.SyncDir(r.paths.Install())); err != nil {
 		return "", err
 	}
 	r.trial = nil
@@ -262,7 +262,7 @@ func Rollback(ctx context.Context, opts RollbackOptions) error {
 		return err
 	}
 	r.journal = opened
-	if err := t.write(trialPath(r.paths)); err != nil {
+	if err := t.write(r.paths.Trial()); err != nil {
 		return err
 	}
 	if err := r.fault("back: noted"); err != nil {

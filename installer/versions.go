@@ -37,14 +37,14 @@ func pruneVersions(p config.Paths) (removed int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, link := range []string{p.Current(), previousLink(p)} {
+	for _, link := range []string{p.Current(), p.Previous()} {
 		folder, err := versionAt(link)
 		if err != nil {
 			return 0, err
 		}
 		keep[folder] = true
 	}
-	for _, file := range []string{trialPath(p), provenPath(p)} {
+	for _, file := range []string{p.Trial(), provenPath(p)} {
 		t, err := readTrial(file)
 		if err != nil {
 			return 0, err
