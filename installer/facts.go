@@ -2,7 +2,9 @@ package installer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,11 +55,11 @@ func gatherFacts(r *run) (Facts, error) {
 	f.HasBlob = func(hex string) bool { return blobExists(p, hex) }
 	f.Installed = r.installed()
 	was, err := config.ReadNodeIdentity(p)
-	if err != nil {
+	if hidden(f, err) != nil {
 		return f, err
 	}
 	f.NodeName = was.Name
-	if h, err := lockHolder(p); err != nil {
+	if h, err := lockHolder(p); hidden(f, err) != nil {
 		return f, err
 	} else if h != nil && r.lock == nil {
 		f.Busy = h.String()
@@ -72,6 +74,14 @@ func gatherFacts(r *run) (Facts, error) {
 		f.OtherNode, err = otherClaimant(p.DataDir)
 	}
 	return f, err
+}
+
+// hidden leaves out what nobody but root may see: that one is not root is a finding already.
+func hidden(f Facts, err error) error {
+	if !f.Root && errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
 }
 
 // nft is the node's own, which is beside this executable once it is unpacked; empty if it is not.
