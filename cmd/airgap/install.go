@@ -185,7 +185,7 @@ func (f *installFlags) options(ctx context.Context, bundle string) (installer.Op
 	}, nil
 }
 
-// configuration makes server what the node will be (its configuration file, then --config, then the flags, the
+// configuration makes server what the node will be (its configuration file, --config, the environment, the flags, the
 // later winning) and returns what of it is to be written to that file.
 func (f *installFlags) configuration() (map[string]any, error) {
 	if err := checkCommandLine(f.node); err != nil {
@@ -193,6 +193,7 @@ func (f *installFlags) configuration() (map[string]any, error) {
 	}
 	// What to join and by what is asked for elsewhere, and the token is written nowhere.
 	skip := []string{flagServer, "token", "token-file", "agent-token", "agent-token-file"}
+	markGiven(f.node) // so that the environment overrides nothing that was typed
 	if err := newSettings(f.node).addEnvironment(f.getenv, skip...); err != nil {
 		return nil, err
 	}
