@@ -193,7 +193,6 @@ func (f *installFlags) configuration() (map[string]any, error) {
 	}
 	// What to join and by what is asked for elsewhere, and the token is written nowhere.
 	skip := []string{flagServer, "token", "token-file", "agent-token", "agent-token-file"}
-	markGiven(f.node) // so that the environment overrides nothing that was typed
 	if err := newSettings(f.node).addEnvironment(f.getenv, skip...); err != nil {
 		return nil, err
 	}

@@ -30,10 +30,14 @@ type settings struct {
 	from  map[string]origin // by the flag's name; none: default
 }
 
-// newSettings begins with what the command line gives.
+// newSettings begins with what has been given already: by the command line, which may have been parsed as a part of another set.
 func newSettings(flags *pflag.FlagSet) *settings {
 	s := &settings{flags: flags, from: map[string]origin{}}
-	flags.Visit(func(f *pflag.Flag) { s.from[f.Name] = origin{fromFlag, "--" + f.Name} })
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed {
+			s.from[f.Name] = origin{fromFlag, "--" + f.Name}
+		}
+	})
 	return s
 }
 
