@@ -196,7 +196,7 @@ func (f *installFlags) configuration() (map[string]any, error) {
 	if err := newSettings(f.node).addEnvironment(f.getenv, skip...); err != nil {
 		return nil, err
 	}
-	given := markGiven(f.node)
+	given := givenFlags(f.node)
 	err := applyConfigFile(f.node, config.PathsOf(f.server.DataDir).ConfigFile(), false)
 	if err != nil && !errors.Is(err, fs.ErrPermission) { // not root: the preflight says so
 		return nil, err
@@ -216,22 +216,12 @@ func (f *installFlags) configuration() (map[string]any, error) {
 	return changedFlags(f.node, func(name string) bool { return name != "data-dir" && !(joins && isTokenFlag(name)) }), nil
 }
 
-// markGiven makes flags, which the command parsed as part of its own set, count as given in their set
-// too, so that no file overrides them; and returns their names.
-func markGiven(flags *pflag.FlagSet) map[string]bool {
+// givenFlags names the flags that have been given.
+func givenFlags(flags *pflag.FlagSet) map[string]bool {
 	given := map[string]bool{}
 	flags.VisitAll(func(flag *pflag.Flag) {
-		if !flag.Changed {
-			return
-		}
-		given[flag.Name] = true
-		values := []string{flag.Value.String()}
-		if list, ok := flag.Value.(pflag.SliceValue); ok {
-			values = list.GetSlice()
-			_ = list.Replace(nil)
-		}
-		for _, value := range values {
-			_ = flags.Set(flag.Name, value) // was parsed from it before
+		if flag.Changed {
+			given[flag.Name] = true
 		}
 	})
 	return given
