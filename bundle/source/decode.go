@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"airgap/internal/spelling"
 )
 
 // maxSpecBytes bounds an airgap.yaml: nobody writes more by hand.
@@ -201,30 +203,9 @@ func describe(node *yaml.Node) string {
 func nearest(word string, words []string) string {
 	best, least := "", len(word)/3+1
 	for _, candidate := range words {
-		if n := editDistance(strings.ToLower(word), strings.ToLower(candidate)); n <= least {
+		if n := spelling.Distance(strings.ToLower(word), strings.ToLower(candidate)); n <= least {
 			best, least = candidate, n-1
 		}
 	}
 	return best
-}
-
-// editDistance is Levenshtein's: how many letters to change, add or take away.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"gopkg.in/yaml.v3"
 
+	"airgap/internal/spelling"
 	"airgap/node/config"
 )
 
@@ -174,7 +175,7 @@ func (s *settings) meant(key string) string {
 	}
 	best, distance := "", min(maxTypos, len(key)/2)+1
 	s.flags.VisitAll(func(f *pflag.Flag) {
-		if d := typos(key, f.Name); d < distance && !f.Hidden && f.Name != "config" {
+		if d := spelling.Distance(key, f.Name); d < distance && !f.Hidden && f.Name != "config" {
 			best, distance = f.Name, d
 		}
 	})
@@ -182,27 +183,6 @@ func (s *settings) meant(key string) string {
 		return fmt.Sprintf("; keys are the flags of `airgap %s --help`", verbOf(s.flags))
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// typos is how many letters must be put in, left out or changed to make one word the other (Levenshtein's distance).
-func typos(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // verbOf is the verb whose help lists the flags of a node's configuration.
