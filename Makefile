@@ -60,9 +60,11 @@ podinfo: deps build/podinfo/image/index.json build/podinfo/chart ## build/podinf
 demo: system podinfo ## from a new key to podinfo answering in a namespace with no route out
 	test/demo/demo.sh
 
+# The packages of real nodes run one after another: some look for traces in the whole machine.
 test: check system podinfo ## everything, with real nodes in namespaces
 	go test $(HEAVY)
-	go test -v -count=1 -timeout=40m ./test/site ./test/e2e/...
+	go test -v -count=1 ./test/site
+	go test -v -count=1 -timeout=40m ./test/e2e/...
 	go test -v -count=1 -timeout=20m ./test/fault/...
 
 check: deps ## format, vet, staticcheck, unit and script tests: all that needs no Kubernetes
