@@ -35,8 +35,9 @@ type medium interface {
 // tarMedium reads a bundle from the bytes of its tar.
 type tarMedium struct {
 	stream *bufio.Reader
-	closer io.Closer // may be nil
-	mtime  int64     // of every header; known from the first
+	source TarStream
+	mtime  int64 // of every header; known from the first
+	passed int64 // bytes of the tar up to the end of the entry that was entered last
 
 	peeked bool // the next header has been read: name and size are its
 	name   string
@@ -48,8 +49,8 @@ type tarMedium struct {
 // headerBufferBytes is read at once where headers and small entries stand; longer reads go past the buffer.
 const headerBufferBytes = 16 << 10
 
-func newTarMedium(r io.Reader, closer io.Closer) *tarMedium {
-	return &tarMedium{stream: bufio.NewReaderSize(r, headerBufferBytes), closer: closer, mtime: -1}
+func newTarMedium(source TarStream) *tarMedium {
+	return &tarMedium{stream: bufio.NewReaderSize(source, headerBufferBytes), source: source, mtime: -1}
 }
 
 func (t *tarMedium) at(name string) (bool, error) {
@@ -72,13 +73,13 @@ func (t *tarMedium) peek() error {
 	}
 	name, size, mtime, err := decodeHeader(&block)
 	if err != nil {
-		return fmt.Errorf("%w: %v; %s", ErrFormat, err, recopy)
+		return fmt.Errorf("%w: %v; %s", ErrFormat, err, t.remedy())
 	}
 	if t.mtime == -1 {
 		t.mtime = mtime
 	}
 	if t.mtime != mtime {
-		return fmt.Errorf("%w: %q has another time than the entries before it; %s", ErrFormat, name, recopy)
+		return fmt.Errorf("%w: %q has another time than the entries before it; %s", ErrFormat, name, t.remedy())
 	}
 	t.peeked, t.name, t.size = true, name, size
 	return nil
@@ -90,16 +91,17 @@ func (t *tarMedium) enter(name string) (int64, error) {
 	case err != nil:
 		return 0, fmt.Errorf("before %s: %w", name, err)
 	case t.ended:
-		return 0, fmt.Errorf("%w: %s is missing: the tar ends before it; %s", ErrFormat, name, recopy)
+		return 0, fmt.Errorf("%w: %s is missing: the tar ends before it; %s", ErrFormat, name, t.remedy())
 	case !found:
-		return 0, fmt.Errorf("%w: %q stands where %s must be; %s", ErrFormat, t.name, name, recopy)
+		return 0, fmt.Errorf("%w: %q stands where %s must be; %s", ErrFormat, t.name, name, t.remedy())
 	}
 	t.peeked = false
+	t.passed += tarBlockBytes + paddedSize(t.size)
 	return t.size, nil
 }
 
 func (t *tarMedium) next(read int) (int, error) { return read, nil }
-func (t *tarMedium) remedy() string             { return recopy }
+func (t *tarMedium) remedy() string             { return t.source.Remedy() }
 
 func (t *tarMedium) Read(p []byte) (int, error) { return t.stream.Read(p) }
 
@@ -110,7 +112,7 @@ func (t *tarMedium) leave() error {
 		return err
 	}
 	if padding != (tarBlock{}) {
-		return fmt.Errorf("%w: the padding after %s is not zeros; %s", ErrFormat, t.name, recopy)
+		return fmt.Errorf("%w: the padding after %s is not zeros; %s", ErrFormat, t.name, t.remedy())
 	}
 	return nil
 }
@@ -121,9 +123,13 @@ func (t *tarMedium) confirm(m *Manifest, _ []string) error {
 		return err
 	}
 	if issued.Unix() != t.mtime {
-		return fmt.Errorf("%w: the times in the tar are not issuedAt, %s; %s", ErrFormat, m.IssuedAt, recopy)
+		return fmt.Errorf("%w: the times in the tar are not issuedAt, %s; %s", ErrFormat, m.IssuedAt, t.remedy())
 	}
-	return nil
+	length := t.passed + 2*tarBlockBytes
+	for _, e := range m.Entries {
+		length += tarBlockBytes + paddedSize(e.Size)
+	}
+	return t.source.Expect(length)
 }
 
 func (t *tarMedium) end() error {
@@ -131,7 +137,7 @@ func (t *tarMedium) end() error {
 		return fmt.Errorf("after the last entry: %w", err)
 	}
 	if !t.ended {
-		return fmt.Errorf("%w: %q follows the last entry; %s", ErrFormat, t.name, recopy)
+		return fmt.Errorf("%w: %q follows the last entry; %s", ErrFormat, t.name, t.remedy())
 	}
 	var second tarBlock
 	if err := t.readFull(second[:]); err != nil {
@@ -139,26 +145,23 @@ func (t *tarMedium) end() error {
 	}
 	_, err := t.stream.ReadByte()
 	if second != (tarBlock{}) || err == nil {
-		return fmt.Errorf("%w: data follows the end of the tar; %s", ErrFormat, recopy)
+		return fmt.Errorf("%w: data follows the end of the tar; %s", ErrFormat, t.remedy())
 	}
 	if err != io.EOF {
-		return mediumError(err)
+		return readError(err, t.remedy())
 	}
 	return nil
 }
 
 func (t *tarMedium) readFull(p []byte) error {
 	if _, err := io.ReadFull(t.stream, p); err != nil {
-		return mediumError(err)
+		return readError(err, t.remedy())
 	}
 	return nil
 }
 
 func (t *tarMedium) Close() error {
-	if t.closer == nil {
-		return nil
-	}
-	return t.closer.Close()
+	return t.source.Close()
 }
 
 // mediumError says what a failed read of a stick means, readError what one of any medium means. The end of the stream

@@ -66,7 +66,7 @@ func Open(path string, trust Trust) (*Reader, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open bundle: %w", err)
 		}
-		m = newTarMedium(file, file)
+		m = newTarMedium(tarFile{file})
 	}
 	r, err := newReader(m, trust)
 	if err != nil {
@@ -77,7 +77,7 @@ func Open(path string, trust Trust) (*Reader, error) {
 
 // NewReader reads the tar of a bundle from r and verifies its manifest. Close leaves r open.
 func NewReader(r io.Reader, trust Trust) (*Reader, error) {
-	return newReader(newTarMedium(r, nil), trust)
+	return newReader(newTarMedium(anyTar{r}), trust)
 }
 
 func newReader(m medium, trust Trust) (*Reader, error) {
