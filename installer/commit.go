@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"airgap/installer/preflight"
 	"airgap/internal/atomicfile"
 	"airgap/internal/snapshot"
 	"airgap/node/config"
@@ -58,28 +57,11 @@ type StepReport struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// accepted is the highest version of a bundle that a machine has run.
-type accepted struct {
-	Version string    `json:"version"`
-	Floor   string    `json:"floor,omitempty"` // highest version floor seen
-	Digest  string    `json:"digest"`
-	Time    time.Time `json:"time"`
-	Issued  time.Time `json:"issued"` // when it was made: certainly past, which a machine without a clock goes by
-}
-
-func acceptedPath(p config.Paths) string { return p.Accepted() }
-
-// readAccepted returns the accepted versions by bundle name.
-func readAccepted(p config.Paths) (map[string]accepted, error) {
-	all := map[string]accepted{}
-	return all, readJSON(acceptedPath(p), &all)
-}
-
 // commit makes what this install taught the machine permanent. It is the last step: everything
 // before may have failed without a trace here.
 func (r *run) commit(context.Context) (string, error) {
 	if len(r.Keys) > 0 && len(r.trust.Keys()) == 0 && !r.report.Unsigned {
-		if err := r.trust.Init(r.Keys); err != nil {
+		if err := r.trust.Init(r.Keys, max(1, r.Threshold)); err != nil {
 			return "", err
 		}
 	}
@@ -118,26 +100,6 @@ func (r *run) prune() error {
 	}
 	_, err := snapshot.Prune(r.paths.Snapshots(), snapshotPrefix, keptSnapshots)
 	return err
-}
-
-// accept remembers the version, unless a higher one is remembered.
-func (r *run) accept() error {
-	all, err := readAccepted(r.paths)
-	if err != nil {
-		return err
-	}
-	m, now := r.manifest, all[r.manifest.Name]
-	if !preflight.Older(m.Version, now.Version) {
-		now.Version, now.Digest, now.Time = m.Version, r.digest, time.Now().UTC()
-		if issued, err := time.Parse(time.RFC3339, m.IssuedAt); err == nil { // checked with the manifest
-			now.Issued = issued
-		}
-	}
-	if now.Floor == "" || preflight.Older(now.Floor, m.VersionFloor) {
-		now.Floor = m.VersionFloor
-	}
-	all[m.Name] = now
-	return atomicfile.WriteJSON(acceptedPath(r.paths), all, 0o644)
 }
 
 // write writes the report and returns its path.

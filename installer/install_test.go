@@ -36,7 +36,7 @@ func TestInstall(t *testing.T) {
 		"data/current -> data/", "/bin/airgap ",
 		"-rw------- data/config.yaml ", "-rw------- etc/site.conf ",
 		"data/server/manifests/site-a/chart-podinfo-1.yaml", "data/server/manifests/site-a/manifest-namespace.yaml",
-		"data/agent/images/site-a.txt", "data/trust/" + s.key.Public().ID(), "accepted 1.0.0",
+		"data/agent/images/site-a.txt", "data/trust/trust.json", "accepted 1.0.0",
 		"image example.com/base:1.0.0", "image example.com/top:latest", `"io.cri-containerd.pinned":"pinned"`,
 	} {
 		if !strings.Contains(got, want) {

@@ -98,7 +98,7 @@ func TestJoinReadsTheClustersBundles(t *testing.T) {
 	got := second.fingerprint(t)
 	for _, want := range []string{
 		"image example.com/base:1.0.0", "image example.com/base:3.0.0", "bin/airgap -> ",
-		"data/trust/" + first.key.Public().ID(), "data/agent/images/extra.txt", "data/current -> data/",
+		"data/trust/trust.json", "data/agent/images/extra.txt", "data/current -> data/",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in:\n%s", want, got)

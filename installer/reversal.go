@@ -134,7 +134,7 @@ func (v *reversal) takeCommitBack(context.Context) error {
 		return err
 	}
 	now, before := all[v.trial.Bundle], v.trial.Accepted
-	before.Floor = now.Floor
+	before.keepFloors(now)
 	if all[v.trial.Bundle] = before; before.Version == "" {
 		delete(all, v.trial.Bundle)
 	}

@@ -59,12 +59,13 @@ func (r *run) openBundle(ctx context.Context, trust bundle.Trust) (err error) {
 }
 
 // policy is whose signature this machine wants to see: those of its trust store, which given keys
-// cannot widen, or on a first install those given.
+// and thresholds cannot widen, or on a first install those given.
 func (r *run) policy() (bundle.Trust, error) {
 	known := r.trust.Policy()
 	if len(known.Keys) == 0 {
-		known = signing.Policy{Keys: r.Keys, Threshold: 1}
+		known = signing.Policy{Keys: r.Keys, Threshold: max(1, r.Threshold)}
 	} else {
+		known.Threshold = max(known.Threshold, r.Threshold)
 		trusted := map[string]bool{}
 		for _, key := range known.Keys {
 			trusted[key.ID()] = true
@@ -77,6 +78,8 @@ func (r *run) policy() (bundle.Trust, error) {
 		}
 	}
 	switch {
+	case len(known.Keys) > 0 && r.Threshold > len(known.Keys):
+		return nil, fmt.Errorf("%w: --threshold %d: there are %d keys", ErrUsage, r.Threshold, len(known.Keys))
 	case r.AllowUnsigned:
 		return bundle.AllowUnsigned{Signed: known}, nil
 	case len(known.Keys) == 0:
@@ -92,12 +95,11 @@ func (r *run) checkVersion(m *bundle.Manifest) error {
 	if err != nil {
 		return err
 	}
-	highest, known := accepted[m.Name]
-	if !known {
-		return nil
-	}
-	if preflight.Older(m.Version, highest.Floor) {
-		return fmt.Errorf("%w: %s %s is below %s, the lowest version of it that this machine may run", ErrRefused, m.Name, m.Version, highest.Floor)
+	highest := accepted[m.Name].under(r.trust.Revoked())
+	for _, floor := range []string{r.trust.Floor(m.Name), highest.Floor} {
+		if preflight.Older(m.Version, floor) {
+			return fmt.Errorf("%w: %s %s is below %s, the lowest version of it that this machine may run", ErrRefused, m.Name, m.Version, floor)
+		}
 	}
 	if preflight.Older(m.Version, highest.Version) && !r.AllowDowngrade {
 		return fmt.Errorf("%w: %s %s is older than %s, which this machine has accepted; --allow-downgrade installs it all the same",

@@ -26,4 +26,10 @@
 // keys have signed it; a signer who signed twice counts once, and the signatures of keys that are not configured
 // count for nothing. A signature in the name of a configured key that does not verify refuses
 // the message however many others do.
+//
+// # Trust
+//
+// A [TrustStore] is a machine's policy: the [Statement] in force, in an [Envelope] (DSSE) with its signatures. The first is set by the
+// machine's first install. Statement n+1 names statement n by digest and takes its place if it satisfies the policies of
+// both, so that neither a thief of too few keys nor a typing error can lock the owners out. What has been revoked stays so.
 package signing

@@ -114,6 +114,12 @@ func (k PublicKey) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: publicKeyPEMType, Bytes: k.der})
 }
 
+// isKeyID reports whether s can be a [PublicKey.ID].
+func isKeyID(s string) bool {
+	sum, err := hex.DecodeString(s)
+	return err == nil && len(sum) == sha256.Size && hex.EncodeToString(sum) == s
+}
+
 // hint is how a Sigstore bundle names the key: cosign writes the same bytes as ID, in base64.
 func (k PublicKey) hint() string {
 	sum := sha256.Sum256(k.der)
@@ -123,7 +129,7 @@ func (k PublicKey) hint() string {
 // hintToID returns the ID of the key that a hint names, or the hint, quoted, if it is no hint of cosign's.
 func hintToID(hint string) string {
 	sum, err := base64.StdEncoding.DecodeString(hint)
-	if err != nil || len(sum) != sha256.Size {
+	if err != nil || len(sum) != sha256.Size || base64.StdEncoding.EncodeToString(sum) != hint {
 		return fmt.Sprintf("%.80q", hint)
 	}
 	return hex.EncodeToString(sum)
@@ -133,6 +139,12 @@ func hintToID(hint string) string {
 func (k PublicKey) verifies(message, der []byte) bool {
 	sum := sha256.Sum256(message)
 	return k.key != nil && ecdsa.VerifyASN1(k.key, sum[:], der)
+}
+
+// signMessage returns the deterministic signature over message in ASN.1 DER.
+func (k *PrivateKey) signMessage(message []byte) ([]byte, error) {
+	sum := sha256.Sum256(message)
+	return k.signRFC6979(sum[:])
 }
 
 // signRFC6979 returns the deterministic signature over digest, the SHA-256 of a message, in ASN.1 DER.

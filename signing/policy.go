@@ -57,45 +57,72 @@ type Policy struct {
 // Verify checks that sigs over message satisfy the policy and returns the IDs of the keys whose signatures
 // count, in the order of Keys. Errors are [ErrUnsigned], [ErrInvalid] or [ErrUntrusted].
 func (p Policy) Verify(message []byte, sigs []Signature) (signerIDs []string, err error) {
-	keys := make(map[string]PublicKey, len(p.Keys)) // by hint
-	for _, k := range p.Keys {
-		if k.key == nil {
-			return nil, fmt.Errorf("%w: the policy holds an empty key", ErrUntrusted)
-		}
-		keys[k.hint()] = k
-	}
-	if p.Threshold < 1 || p.Threshold > len(keys) {
-		return nil, fmt.Errorf("%w: the policy asks for %d of %d keys", ErrUntrusted, p.Threshold, len(keys))
+	count, err := p.newCount()
+	if err != nil {
+		return nil, err
 	}
 	if len(sigs) == 0 {
 		return nil, ErrUnsigned
 	}
-
-	signed := make(map[string]bool) // by hint
-	refused := &UntrustedError{Want: p.Threshold}
 	for i, s := range sigs {
 		sig, err := s.parse()
 		if err != nil {
 			return nil, fmt.Errorf("%w: signature %d: %v", ErrInvalid, i, err)
 		}
-		key, known := keys[sig.hint]
+		id := hintToID(sig.hint)
+		key, known := count.key(id)
 		if !known {
-			refused.Signers = append(refused.Signers, hintToID(sig.hint))
 			continue
 		}
 		if err := key.verify(message, sig); err != nil {
-			return nil, fmt.Errorf("%w: signature %d, by key %s: %v", ErrInvalid, i, key.ID(), err)
+			return nil, fmt.Errorf("%w: signature %d, by key %s: %v", ErrInvalid, i, id, err)
 		}
-		signed[sig.hint] = true
+		count.signed[id] = true
 	}
-	if len(signed) < p.Threshold {
-		refused.Have = len(signed)
-		return nil, refused
-	}
+	return count.result()
+}
+
+// count is how far a message is from satisfying a policy.
+type count struct {
+	policy  Policy
+	keys    map[string]PublicKey // by ID
+	signed  map[string]bool      // by ID
+	unknown []string             // signers who are not in the policy
+}
+
+// newCount refuses a policy that cannot be satisfied.
+func (p Policy) newCount() (*count, error) {
+	c := &count{policy: p, keys: make(map[string]PublicKey, len(p.Keys)), signed: make(map[string]bool)}
 	for _, k := range p.Keys {
-		if id := k.ID(); signed[k.hint()] && !slices.Contains(signerIDs, id) {
+		if k.key == nil {
+			return nil, fmt.Errorf("%w: the policy holds an empty key", ErrUntrusted)
+		}
+		c.keys[k.ID()] = k
+	}
+	if p.Threshold < 1 || p.Threshold > len(c.keys) {
+		return nil, fmt.Errorf("%w: the policy asks for %d of %d keys", ErrUntrusted, p.Threshold, len(c.keys))
+	}
+	return c, nil
+}
+
+// key returns the configured key that a signature names, or notes that there is none.
+func (c *count) key(id string) (PublicKey, bool) {
+	key, known := c.keys[id]
+	if !known {
+		c.unknown = append(c.unknown, id)
+	}
+	return key, known
+}
+
+// result names the signers that count, if they are enough.
+func (c *count) result() (signerIDs []string, err error) {
+	for _, k := range c.policy.Keys {
+		if id := k.ID(); c.signed[id] && !slices.Contains(signerIDs, id) {
 			signerIDs = append(signerIDs, id)
 		}
+	}
+	if len(signerIDs) < c.policy.Threshold {
+		return nil, &UntrustedError{Signers: c.unknown, Have: len(signerIDs), Want: c.policy.Threshold}
 	}
 	return signerIDs, nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,23 +12,33 @@ import (
 	"airgap/internal/atomicfile"
 )
 
-// ErrTrustSet says that a trust store already holds other keys than those it was to be set up with.
-var ErrTrustSet = errors.New("this machine already trusts other keys")
+// Errors of a trust store that a caller decides on.
+var (
+	// ErrTrustSet says that a trust store already holds other keys than those it was to be set up with.
+	ErrTrustSet = errors.New("this machine already trusts other keys")
+	// ErrOrder says that a statement does not follow the one that is in force: it is old, or meant for another machine.
+	ErrOrder = errors.New("the statement of trust does not follow the present one")
+)
 
-// publicKeySuffix ends the name of each key file in a trust store.
-const publicKeySuffix = ".pub"
+const (
+	// trustFile is the statement in force, in its envelope: the only file of a trust store.
+	trustFile = "trust.json"
+	// publicKeySuffix ends the name of each key file in a store without trustFile, as they were made before there were statements.
+	publicKeySuffix = ".pub"
+)
 
-// TrustStore is the set of public keys that a machine accepts: a folder with one file <ID>.pub per key.
-// It is empty, which accepts nothing, until the first install sets it, all keys at once.
+// TrustStore is whom a machine trusts: a folder with the [Statement] in force. It is empty, which accepts nothing, until
+// the first install sets it. From then on it changes only by statements that enough of the old and of the new keys have signed.
 type TrustStore struct {
-	dir  string
-	keys map[string]PublicKey // by ID
+	dir       string
+	statement *Statement // nil: empty
+	envelope  *Envelope
 }
 
-// OpenTrustStore reads the trust store in dir. A folder that does not exist is an empty store. A folder that
-// holds anything but keys under their own IDs is an error: it is not for this program to guess.
+// OpenTrustStore reads the trust store in dir. A folder that does not exist is an empty store. One that
+// holds anything else is an error: it is not for this program to guess.
 func OpenTrustStore(dir string) (*TrustStore, error) {
-	s := &TrustStore{dir: filepath.Clean(dir), keys: make(map[string]PublicKey)}
+	s := &TrustStore{dir: filepath.Clean(dir)}
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
@@ -37,92 +46,168 @@ func OpenTrustStore(dir string) (*TrustStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trust store: %w", err)
 	}
+	if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == trustFile }) {
+		return s, s.readStatement()
+	}
+	return s, s.readKeys(entries)
+}
+
+// readStatement reads the statement in force. Its signatures were checked when it came into force; nobody
+// signs the first.
+func (s *TrustStore) readStatement() error {
+	path := filepath.Join(s.dir, trustFile)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("trust store: %w", err)
+	}
+	if s.envelope, err = ParseEnvelope(data); err == nil {
+		s.statement, err = ParseStatement(s.envelope)
+	}
+	if err != nil {
+		return fmt.Errorf("trust store: %s: %v; restore it from a copy, or from another machine with the same trust", path, err)
+	}
+	return nil
+}
+
+// readKeys reads a store of key files, any of which is enough.
+func (s *TrustStore) readKeys(entries []fs.DirEntry) error {
+	var keys []PublicKey
 	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), "."+trustFile+".") {
+			continue // a write of trustFile that a power cut broke off
+		}
 		path := filepath.Join(s.dir, entry.Name())
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("trust store: %w", err)
+			return fmt.Errorf("trust store: %w", err)
 		}
 		key, err := ParsePublicKey(data)
 		if err != nil {
-			return nil, fmt.Errorf("trust store: %s: %w; restore it from a copy of the key, or remove it if it was never one", path, err)
+			return fmt.Errorf("trust store: %s: %w; restore it from a copy of the key, or remove it if it was never one", path, err)
 		}
 		if entry.Name() != key.ID()+publicKeySuffix {
-			return nil, fmt.Errorf("trust store: %s holds key %s; a key file is named by its ID", path, key.ID())
+			return fmt.Errorf("trust store: %s holds key %s; a key file is named by its ID", path, key.ID())
 		}
-		s.keys[key.ID()] = key
+		keys = append(keys, key)
 	}
-	return s, nil
+	if len(keys) == 0 {
+		return nil
+	}
+	var err error
+	if s.statement, err = FirstStatement(keys, 1); err == nil {
+		s.envelope = s.statement.Envelope()
+	}
+	return err
 }
+
+// Statement returns the statement in force, nil in an empty store.
+func (s *TrustStore) Statement() *Statement { return s.statement }
+
+// Envelope returns the statement in force as it was signed, nil in an empty store.
+func (s *TrustStore) Envelope() *Envelope { return s.envelope }
 
 // Keys returns the trusted keys, sorted by ID.
-func (s *TrustStore) Keys() []PublicKey {
-	keys := make([]PublicKey, 0, len(s.keys))
-	for _, id := range slices.Sorted(maps.Keys(s.keys)) {
-		keys = append(keys, s.keys[id])
-	}
-	return keys
-}
+func (s *TrustStore) Keys() []PublicKey { return s.Policy().Keys }
 
-// Policy accepts what any one of the trusted keys has signed. With an empty store it accepts nothing.
+// Policy is whose signatures count, and how many are needed. With an empty store it accepts nothing.
 func (s *TrustStore) Policy() Policy {
-	return Policy{Keys: s.Keys(), Threshold: 1}
+	if s.statement == nil {
+		return Policy{Threshold: 1}
+	}
+	return s.statement.Policy()
 }
 
-// Init makes keys the trusted ones, durably, if the store is empty. It does nothing if it
-// already holds exactly these, and returns [ErrTrustSet] if it holds any others. A power cut
+// Revoked returns the IDs of the keys that are never to be trusted again.
+func (s *TrustStore) Revoked() []string {
+	if s.statement == nil {
+		return nil
+	}
+	return s.statement.Revoked
+}
+
+// Floor returns the lowest version that is acceptable under a name; "" if any is.
+func (s *TrustStore) Floor(name string) string {
+	if s.statement == nil {
+		return ""
+	}
+	return s.statement.Floors[name]
+}
+
+// Init makes threshold of keys the trust, durably, if the store is empty. It does nothing if it
+// already holds exactly this, and returns [ErrTrustSet] if it holds anything else. A power cut
 // leaves the store empty or complete.
-func (s *TrustStore) Init(keys []PublicKey) error {
-	wanted := make(map[string]PublicKey, len(keys))
+func (s *TrustStore) Init(keys []PublicKey, threshold int) error {
 	for _, key := range keys {
 		if key.key == nil {
 			return errors.New("trust store: an empty key cannot be trusted")
 		}
-		wanted[key.ID()] = key
 	}
-	if len(wanted) == 0 {
+	if len(keys) == 0 {
 		return errors.New("trust store: at least one key is needed; give it with --key")
 	}
-	if len(s.keys) > 0 {
-		if !slices.Equal(slices.Sorted(maps.Keys(wanted)), slices.Sorted(maps.Keys(s.keys))) {
-			return fmt.Errorf("%w: %s; they change only by a statement that the old keys have signed",
-				ErrTrustSet, strings.Join(slices.Sorted(maps.Keys(s.keys)), ", "))
-		}
-		return nil
-	}
-	if err := writeKeys(s.dir, wanted); err != nil {
+	first, err := FirstStatement(keys, threshold)
+	if err != nil {
 		return fmt.Errorf("trust store: %w", err)
 	}
-	s.keys = wanted
+	if s.statement == nil {
+		return s.write(first, first.Envelope())
+	}
+	if s.Policy().Threshold != threshold || !slices.Equal(first.Keys, s.statement.Keys) {
+		return fmt.Errorf("%w: %d of %s; they change only by a statement that the old keys have signed",
+			ErrTrustSet, s.Policy().Threshold, shortIDs(s.Keys()))
+	}
 	return nil
 }
 
-// writeKeys writes the keys into a new folder beside dir and renames it to dir, which must not
-// exist or be empty.
-func writeKeys(dir string, keys map[string]PublicKey) (err error) {
-	parent := filepath.Dir(dir)
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return err
-	}
-	temporary, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+".*.tmp")
+// Apply makes the statement in e the one in force, durably. It does nothing if it is so already. The error is an [ErrInvalid],
+// an [ErrOrder], or, when too few keys have signed it, an [ErrUntrusted] or [ErrUnsigned].
+func (s *TrustStore) Apply(e *Envelope) error {
+	next, err := ParseStatement(e)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(temporary))
-		}
-	}()
-	if err := os.Chmod(temporary, 0o755); err != nil {
+	if s.statement == nil {
+		return fmt.Errorf("%w: this machine trusts nobody yet; its first install sets whom", ErrOrder)
+	}
+	if next.Digest() == s.statement.Digest() {
+		return nil
+	}
+	if err := next.follows(s.statement); err != nil {
 		return err
 	}
-	for id, key := range keys {
-		if err := atomicfile.Write(filepath.Join(temporary, id+publicKeySuffix), key.PEM(), 0o644); err != nil {
-			return err
-		}
-	}
-	if err := os.Rename(temporary, dir); err != nil {
+	if err := next.Missing(s.statement, e); err != nil {
 		return err
 	}
-	return atomicfile.SyncDir(parent)
+	return s.write(next, e)
+}
+
+// write puts a statement in force.
+func (s *TrustStore) write(statement *Statement, e *Envelope) error {
+	data, err := e.Encode()
+	if err != nil {
+		return fmt.Errorf("trust store: %w", err)
+	}
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return fmt.Errorf("trust store: %w", err)
+	}
+	if err := atomicfile.SyncDir(filepath.Dir(s.dir)); err != nil {
+		return fmt.Errorf("trust store: %w", err)
+	}
+	if err := atomicfile.Write(filepath.Join(s.dir, trustFile), append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("trust store: %w", err)
+	}
+	s.statement, s.envelope = statement, e
+	return s.removeKeyFiles()
+}
+
+// removeKeyFiles removes the files of a store from before there were statements: without trustFile they would be in force again.
+func (s *TrustStore) removeKeyFiles() error {
+	files, err := filepath.Glob(filepath.Join(s.dir, "*"+publicKeySuffix))
+	for _, file := range files {
+		err = errors.Join(err, os.Remove(file))
+	}
+	if err != nil {
+		return fmt.Errorf("trust store: %w", err)
+	}
+	return nil
 }

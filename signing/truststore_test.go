@@ -18,10 +18,10 @@ func TestTrustStore(t *testing.T) {
 	if _, err := store.Policy().Verify(message, []Signature{mustSign(t, a, message)}); !errors.Is(err, ErrUntrusted) {
 		t.Errorf("an empty store: %v, want ErrUntrusted", err)
 	}
-	if err := store.Init(nil); err == nil {
+	if err := store.Init(nil, 1); err == nil {
 		t.Error("set up with no key")
 	}
-	if err := store.Init(keys); err != nil {
+	if err := store.Init(keys, 1); err != nil {
 		t.Fatal(err)
 	}
 
@@ -34,13 +34,16 @@ func TestTrustStore(t *testing.T) {
 			t.Errorf("a trusted key: %v", err)
 		}
 	}
-	info, err := os.Stat(filepath.Join(dir, a.Public().ID()+".pub"))
+	info, err := os.Stat(filepath.Join(dir, trustFile))
 	if err != nil || info.Mode().Perm() != 0o644 {
-		t.Errorf("key file %v, %v; want mode 0644", info, err)
+		t.Errorf("the store's file %v, %v; want mode 0644", info, err)
 	}
 
-	if err := store.Init(keys); err != nil {
+	if err := store.Init(keys, 1); err != nil {
 		t.Errorf("the same keys again: %v", err)
+	}
+	if err := store.Init(keys, 2); !errors.Is(err, ErrTrustSet) {
+		t.Errorf("another threshold: %v, want ErrTrustSet", err)
 	}
 	for name, others := range map[string][]PublicKey{
 		"another":      {newKey(t).Public()},
@@ -48,7 +51,7 @@ func TestTrustStore(t *testing.T) {
 		"one more":     append([]PublicKey{newKey(t).Public()}, keys...),
 		"an empty one": {{}},
 	} {
-		if err := store.Init(others); err == nil || name != "an empty one" && !errors.Is(err, ErrTrustSet) {
+		if err := store.Init(others, 1); err == nil || name != "an empty one" && !errors.Is(err, ErrTrustSet) {
 			t.Errorf("%s: %v, want ErrTrustSet", name, err)
 		}
 	}

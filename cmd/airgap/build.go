@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,8 @@ var _ = register(newBuildCommand)
 
 // buildOptions are the flags of build.
 type buildOptions struct {
-	file, bundle, key  string
+	file, bundle       string
+	key                keyFlags
 	platforms, fromKey []string
 	update             bool
 	concurrency        int
@@ -40,7 +42,8 @@ archives, charts, manifests, files, and the contents of other signed bundles.
 
 airgap.lock, beside airgap.yaml, keeps the digest of everything that was fetched and the issue time: the same
 inputs, lock and key give the same bytes. --update takes what tags mean now. SOURCE_DATE_EPOCH
-sets the issue time. The password of the key is taken from COSIGN_PASSWORD or asked for.
+sets the issue time. The password of the key is taken from --password-file or COSIGN_PASSWORD, or asked for. Several --key
+sign one after the other; others can add their signatures later, with ` + "`airgap sign`" + `.
 
 An airgap.yaml:
 
@@ -71,7 +74,7 @@ Images that charts and manifests name are found by rendering them, as ` + "`airg
 	flags := cmd.Flags()
 	flags.StringVarP(&o.file, "file", "f", "airgap.yaml", "`file` that says what to gather")
 	flags.StringVarP(&o.bundle, "bundle", "o", "", "`file` to write; a name that ends in / is written as a folder")
-	flags.StringVar(&o.key, "key", "", "private key `file` to sign with")
+	o.key.add(cmd, "to sign with (repeatable)")
 	flags.StringArrayVar(&o.platforms, "platform", nil, "`os/architecture` to carry, instead of spec.platforms (repeatable)")
 	flags.StringArrayVar(&o.fromKey, "from-key", nil, "public key `file` of a bundle in spec.from; the key that signs is trusted too (repeatable)")
 	flags.BoolVar(&o.update, "update", false, "take what tags mean now and renew airgap.lock")
@@ -87,7 +90,8 @@ type buildReport struct {
 	Version  string         `json:"version"`
 	IssuedAt string         `json:"issuedAt"`
 	Bytes    int64          `json:"bytes"`
-	KeyID    string         `json:"keyID"`
+	KeyID    string         `json:"keyID"` // of the first
+	KeyIDs   []string       `json:"keyIDs"`
 	Images   []source.Found `json:"images"`
 	Seconds  float64        `json:"seconds"`
 }
@@ -97,7 +101,7 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	switch {
 	case o.bundle == "":
 		return &usageError{errors.New("-o is missing: the bundle to write")}
-	case o.key == "":
+	case len(o.key.files) == 0:
 		return withHint(&usageError{errors.New("--key is missing: a bundle is always signed")}, "make a pair of keys with `airgap keygen`")
 	}
 	if err := checkOutput(o.output); err != nil {
@@ -107,11 +111,11 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	if err != nil {
 		return err
 	}
-	key, err := e.readPrivateKey(o.key)
+	keys, err := o.key.private(e)
 	if err != nil {
 		return err
 	}
-	options, err := e.sourceOptions(spec, o, key)
+	options, err := e.sourceOptions(spec, o, keys)
 	if err != nil {
 		return err
 	}
@@ -124,7 +128,7 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	bar := e.progress("build", o.output)
 	defer bar.Stop()
 	manifest, err := bundle.Create(ctx, o.bundle, gathered.Content, bundle.CreateOptions{
-		Signers: []*signing.PrivateKey{key}, Concurrency: o.concurrency, Progress: bar.Set,
+		Signers: keys, Concurrency: o.concurrency, Progress: bar.Set,
 	})
 	if err != nil {
 		return err
@@ -135,15 +139,24 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	}
 	report := buildReport{
 		Bundle: o.bundle, Name: manifest.Name, Version: manifest.Version, IssuedAt: manifest.IssuedAt,
-		Bytes: manifest.Size(), KeyID: key.Public().ID(), Images: gathered.Images, Seconds: e.now().Sub(began).Seconds(),
+		Bytes: manifest.Size(), KeyID: keys[0].Public().ID(), KeyIDs: keyIDs(keys), Images: gathered.Images, Seconds: e.now().Sub(began).Seconds(),
 	}
 	if o.output == outputJSON {
 		return e.printJSON(report)
 	}
 	p := &printer{w: e.stdout}
 	p.line("%s: %s %s, %s, %s", o.bundle, report.Name, report.Version, progress.Bytes(report.Bytes), counts(manifest))
-	p.line("signed by key ID %s", report.KeyID)
+	p.line("signed by key ID %s", strings.Join(report.KeyIDs, ", "))
 	return p.err
+}
+
+// keyIDs names keys.
+func keyIDs(keys []*signing.PrivateKey) []string {
+	ids := make([]string, len(keys))
+	for i, key := range keys {
+		ids[i] = key.Public().ID()
+	}
+	return ids
 }
 
 // loadSpec reads airgap.yaml.
@@ -156,7 +169,7 @@ func loadSpec(file string) (*source.Spec, error) {
 }
 
 // sourceOptions are what gathering needs, from flags, files and environment.
-func (e *env) sourceOptions(spec *source.Spec, o buildOptions, key *signing.PrivateKey) (source.Options, error) {
+func (e *env) sourceOptions(spec *source.Spec, o buildOptions, keys []*signing.PrivateKey) (source.Options, error) {
 	if o.concurrency < 0 {
 		return source.Options{}, &usageError{fmt.Errorf("--concurrency %d: want a positive number", o.concurrency)}
 	}
@@ -169,7 +182,10 @@ func (e *env) sourceOptions(spec *source.Spec, o buildOptions, key *signing.Priv
 	if err != nil {
 		return options, err
 	}
-	options.Trust = signing.Policy{Keys: append(trusted, key.Public()), Threshold: 1}
+	for _, key := range keys {
+		trusted = append(trusted, key.Public())
+	}
+	options.Trust = signing.Policy{Keys: trusted, Threshold: 1}
 	if spec.Spec.From == nil {
 		if options.SystemBundle, err = e.systemBundle(); err != nil {
 			return options, err

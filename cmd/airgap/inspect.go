@@ -7,13 +7,12 @@ import (
 
 	"airgap/bundle"
 	"airgap/internal/progress"
-	"airgap/signing"
 )
 
 var _ = register(newInspectCommand)
 
 func newInspectCommand(e *env) *cobra.Command {
-	var keys []string
+	var trust trustFlags
 	var output string
 	cmd := &cobra.Command{
 		Use:   "inspect BUNDLE",
@@ -24,9 +23,9 @@ is checked, and the report says so.`,
 		Example: `  airgap inspect site.airgap --key site.pub
   airgap inspect site.airgap -o json | jq '.manifest.images[].reference'`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return e.inspect(args[0], keys, output) },
+		RunE: func(_ *cobra.Command, args []string) error { return e.inspect(args[0], trust, output) },
 	}
-	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `file` of the bundle's maker (repeatable)")
+	trust.add(cmd)
 	addOutputFlag(cmd, &output, "o")
 	return cmd
 }
@@ -40,17 +39,17 @@ type inspectReport struct {
 	Manifest *bundle.Manifest `json:"manifest"`
 }
 
-func (e *env) inspect(path string, keyFiles []string, output string) error {
+func (e *env) inspect(path string, flags trustFlags, output string) error {
 	if err := checkOutput(output); err != nil {
 		return err
 	}
-	keys, err := readPublicKeys(keyFiles)
+	policy, err := flags.given()
 	if err != nil {
 		return err
 	}
 	var trust bundle.Trust = bundle.AllowUnsigned{}
-	if len(keys) > 0 {
-		trust = signing.Policy{Keys: keys, Threshold: 1}
+	if len(policy.Keys) > 0 {
+		trust = policy
 	}
 	reader, err := bundle.Open(path, trust)
 	if err != nil {

@@ -30,7 +30,7 @@ type installFlags struct {
 	join   string         // URL of a server
 	node   *pflag.FlagSet // the flags of `airgap server` and --server, which go to the node's configuration file
 	config string
-	keys   []string
+	trust  trustFlags
 	getenv func(string) (string, bool)
 	init   string
 	role   string
@@ -56,7 +56,8 @@ func (f *installFlags) addNode(cmd *cobra.Command) {
 func (f *installFlags) add(cmd *cobra.Command) {
 	f.addNode(cmd)
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML `file` with node flags, merged into the node's configuration")
-	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "public key `file` whose signature is accepted (repeatable); a first install makes these the machine's trust")
+	cmd.Flags().StringArrayVar(&f.trust.keys, "key", nil, "public key `file` whose signature is accepted (repeatable); a first install makes these the machine's trust")
+	cmd.Flags().IntVar(&f.trust.threshold, "threshold", 0, "how `many` different keys must have signed; a first install makes this the machine's trust (default: one, or what the machine's trust says)")
 	cmd.Flags().StringVar(&f.role, "role", "", "what the machine becomes: server or agent (default: agent with --server)")
 	cmd.Flags().StringVar(&f.init, "init", "", "what runs the node: systemd, openrc or none (default: what the host has)")
 	cmd.Flags().BoolVar(&f.allowUnsigned, "allow-unsigned", false, "accept a bundle that nobody has signed; the report records it")
@@ -164,14 +165,15 @@ func (f *installFlags) options(ctx context.Context, bundle string) (installer.Op
 	if err != nil {
 		return installer.Options{}, &usageError{err}
 	}
-	var keys []signing.PublicKey
-	if keys, err = readPublicKeys(f.keys); err != nil {
+	policy, err := f.trust.given()
+	if err != nil {
 		return installer.Options{}, err
 	}
 	return installer.Options{
 		Bundle:         bundle,
 		Join:           join,
-		Keys:           keys,
+		Keys:           policy.Keys,
+		Threshold:      f.trust.threshold,
 		AllowUnsigned:  f.allowUnsigned,
 		AllowDowngrade: f.allowDowngrade,
 		Server:         f.server,

@@ -14,31 +14,32 @@ import (
 var _ = register(newKeygenCommand)
 
 func newKeygenCommand(e *env) *cobra.Command {
-	var prefix string
+	var prefix, passwordFile string
 	cmd := &cobra.Command{
 		Use:   "keygen",
 		Short: "Make a pair of keys to sign bundles with",
 		Long: `Make a pair of keys in cosign's format: PREFIX.key signs bundles and is kept secret, PREFIX.pub
 goes to those who install them.
 
-The password is taken from COSIGN_PASSWORD, or asked for at the terminal.`,
+The password is taken from --password-file or COSIGN_PASSWORD, or asked for at the terminal.`,
 		Example: `  airgap keygen --output-key-prefix site
   COSIGN_PASSWORD=… airgap keygen --output-key-prefix keys/release`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return e.keygen(prefix) },
+		RunE: func(*cobra.Command, []string) error { return e.keygen(prefix, passwordFile) },
 	}
 	cmd.Flags().StringVar(&prefix, "output-key-prefix", "airgap", "`prefix` of the two files")
+	addPasswordFlag(cmd, &passwordFile)
 	return cmd
 }
 
-func (e *env) keygen(prefix string) error {
+func (e *env) keygen(prefix, passwordFile string) error {
 	private, public := prefix+".key", prefix+".pub"
 	for _, file := range []string{private, public} {
 		if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 			return refuseToOverwrite(file)
 		}
 	}
-	password, err := e.password(private, true)
+	password, err := e.password(private, passwordFile, true)
 	if err != nil {
 		return err
 	}

@@ -64,15 +64,18 @@ func isTerminal(stream any) bool {
 // passwordVariable has the password of private keys, as for cosign.
 const passwordVariable = "COSIGN_PASSWORD"
 
-// password is the password of a private key: the environment's, or what is typed at the terminal, twice if it is
-// a new one.
-func (e *env) password(file string, isNew bool) ([]byte, error) {
+// password is the password of a private key: that in passwordFile unless it is "", the environment's, or what is typed at the
+// terminal, twice if it is a new one.
+func (e *env) password(file, passwordFile string, isNew bool) ([]byte, error) {
+	if passwordFile != "" {
+		return readPasswordFile(passwordFile)
+	}
 	if value, ok := e.getenv(passwordVariable); ok {
 		return []byte(value), nil
 	}
 	if !isTerminal(e.stdin) {
 		return nil, withHint(&usageError{fmt.Errorf("no password for %s, and no terminal to ask at", file)},
-			"set %s in the environment", passwordVariable)
+			"set %s in the environment, or give --password-file", passwordVariable)
 	}
 	first, err := e.readPassword(fmt.Sprintf("Password for %s: ", file))
 	if err != nil || !isNew {

@@ -12,28 +12,28 @@ import (
 	"airgap/bundle"
 	"airgap/internal/progress"
 	"airgap/node/config"
-	"airgap/signing"
 )
 
 var _ = register(newVerifyCommand)
 
 func newVerifyCommand(e *env) *cobra.Command {
-	var keys []string
+	var trust trustFlags
 	var dataDir, output string
 	cmd := &cobra.Command{
 		Use:   "verify BUNDLE",
 		Short: "Check a bundle's signature and every one of its bytes",
 		Long: `Check a bundle's signature and every one of its bytes, reading it once. With several --key,
-any one of them is enough. On an installed machine --key can be left out: the keys
+any one of them is enough, or with --threshold as many as it says. On an installed machine --key can be left out: the keys
 that the machine trusts count.`,
 		Example: `  airgap verify site.airgap --key site.pub
+  airgap verify site.airgap --key ann.pub --key bob.pub --key eve.pub --threshold 2
   airgap verify /media/stick/site.airgap --key site.pub --output json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return e.verify(cmd.Context(), args[0], keys, dataDir, output)
+			return e.verify(cmd.Context(), args[0], trust, dataDir, output)
 		},
 	}
-	cmd.Flags().StringArrayVar(&keys, "key", nil, "public key `file` of the bundle's maker (repeatable)")
+	trust.add(cmd)
 	cmd.Flags().StringVarP(&dataDir, "data-dir", "d", config.DefaultDataDir, "`folder` of the node whose trusted keys count without --key")
 	addOutputFlag(cmd, &output, "o")
 	return cmd
@@ -50,18 +50,18 @@ type verifyReport struct {
 	Seconds  float64  `json:"seconds"`
 }
 
-func (e *env) verify(ctx context.Context, path string, keyFiles []string, dataDir, output string) error {
+func (e *env) verify(ctx context.Context, path string, trust trustFlags, dataDir, output string) error {
 	began := e.now()
 	if err := checkOutput(output); err != nil {
 		return err
 	}
-	keys, err := trustedKeys(keyFiles, dataDir)
+	policy, err := trust.policy(dataDir)
 	if err != nil {
 		return err
 	}
 	bar := e.progress("verify", output)
 	defer bar.Stop()
-	manifest, signers, err := bundle.Verify(ctx, path, signing.Policy{Keys: keys, Threshold: 1}, bar.Set)
+	manifest, signers, err := bundle.Verify(ctx, path, policy, bar.Set)
 	if err != nil {
 		return missingBundle(err)
 	}
@@ -78,22 +78,6 @@ func (e *env) verify(ctx context.Context, path string, keyFiles []string, dataDi
 		progress.Bytes(report.Bytes), counts(manifest))
 	p.line("signed by key ID %s", strings.Join(signers, ", "))
 	return p.err
-}
-
-// trustedKeys are the keys in files, or those that the machine with this data folder trusts.
-func trustedKeys(files []string, dataDir string) ([]signing.PublicKey, error) {
-	if len(files) > 0 {
-		return readPublicKeys(files)
-	}
-	store, err := signing.OpenTrustStore(config.PathsOf(dataDir).Trust())
-	if err != nil {
-		return nil, err
-	}
-	if len(store.Keys()) == 0 {
-		return nil, withHint(&usageError{errors.New("--key is missing: whose signature makes the bundle good?")},
-			"give the public key of its maker, as you got it from them; `airgap inspect` looks into a bundle without one")
-	}
-	return store.Keys(), nil
 }
 
 // missingBundle makes the absence of the file named on the command line an error of usage.
