@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"io"
 )
 
@@ -48,13 +49,13 @@ func (r *Reader) fill(s *stream, e Entry) error {
 		}
 		chunk = chunk[:min(left, chunkBytes)]
 		if _, err := io.ReadFull(r.medium, chunk); err != nil {
-			return contentsError(r.medium, e, err)
+			return fmt.Errorf("%s: %w", e.Path, readError(err, r.medium.remedy()))
 		}
 		s.full <- chunk // never waits: there are no more chunks than it holds
 		hash.Write(chunk)
 		left -= int64(len(chunk))
 	}
-	return finishEntry(r.medium, e, hash.Sum(nil))
+	return r.finish(e, hash.Sum(nil))
 }
 
 // advance releases the present chunk and waits for the next. At the end it returns io.EOF, or why the entry is refused.
