@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"io"
 	"os"
+	"runtime"
+	"sync"
 	"testing"
 
 	"airgap/signing"
@@ -13,8 +15,8 @@ import (
 // benchBytes is the size of each of the two layers that the benchmarks read.
 const benchBytes = 128 << 20
 
-// BenchmarkVerify compares reading a bundle through with plain SHA-256 of the same file, cached in memory:
-// verify may take 1.25 times as long.
+// BenchmarkVerify compares reading a bundle through with plain SHA-256 of the same file on all cores, cached in memory:
+// verify may take 1.1 times as long.
 func BenchmarkVerify(b *testing.B) {
 	key, policy := signer(b, siteKey)
 	path := create(b, testContent(b, benchBytes), CreateOptions{Signers: []*signing.PrivateKey{key}})
@@ -29,9 +31,15 @@ func BenchmarkVerify(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := io.CopyBuffer(struct{ io.Writer }{sha256.New()}, struct{ io.Reader }{file}, make([]byte, chunkBytes)); err != nil {
-				b.Fatal(err)
+			cores := int64(runtime.GOMAXPROCS(0))
+			var group sync.WaitGroup
+			for i := range cores {
+				from, to := info.Size()*i/cores, info.Size()*(i+1)/cores
+				group.Go(func() {
+					io.CopyBuffer(struct{ io.Writer }{sha256.New()}, struct{ io.Reader }{io.NewSectionReader(file, from, to-from)}, make([]byte, chunkBytes))
+				})
 			}
+			group.Wait()
 			file.Close()
 		}
 	})

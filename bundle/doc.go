@@ -90,7 +90,7 @@
 //   - in a folder: a link, or anything else that is not listed;
 //   - from other machines: metadata out of order, an entry that came before or that is not among those listed.
 //
-// Each byte is read once, in order. The reader hands a long entry's bytes on while it
+// Each byte is read once, in order; [Reader.Verify], which hands nothing on, may take entries after the metadata side by side. The reader hands a long entry's bytes on while it
 // hashes them; their consumer must keep them invisible until it has read io.EOF from the entry, or [Reader.Next]
 // has moved on without an error, and must publish nothing until Next has returned io.EOF.
 //

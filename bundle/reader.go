@@ -3,7 +3,6 @@ package bundle
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -66,7 +65,7 @@ func Open(path string, trust Trust) (*Reader, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open bundle: %w", err)
 		}
-		m = newTarMedium(tarFile{file})
+		m = newTarMedium(streamOf(file))
 	}
 	r, err := newReader(m, trust)
 	if err != nil {
@@ -160,11 +159,10 @@ func (r *Reader) advance() (Entry, io.Reader, error) {
 		r.current = nil
 	}
 	entries := r.manifest.Entries
-	if r.metadata != nil && (r.read == len(entries) || entries[r.read].Role.rank() > RoleManifest.rank()) {
-		if err := CheckGraph(r.manifest, r.metadata); err != nil {
+	if r.read == len(entries) || entries[r.read].Role.rank() > RoleManifest.rank() {
+		if err := r.checkGraph(); err != nil {
 			return Entry{}, nil, err
 		}
-		r.metadata = nil
 	}
 	if r.read == len(entries) {
 		if err := r.medium.end(); err != nil {
@@ -176,12 +174,8 @@ func (r *Reader) advance() (Entry, io.Reader, error) {
 	if err != nil {
 		return Entry{}, nil, err
 	}
-	size, err := r.medium.enter(e.Path)
-	if err != nil {
+	if err := enterEntry(r.medium, e); err != nil {
 		return Entry{}, nil, err
-	}
-	if size != e.Size {
-		return Entry{}, nil, fmt.Errorf("%w: %s has %d bytes, %d were signed; %s", ErrFormat, e.Path, size, e.Size, r.medium.remedy())
 	}
 	if e.Size > chunkBytes && !isMetadata(e.Role) {
 		r.current = r.startStream(e)
@@ -192,6 +186,16 @@ func (r *Reader) advance() (Entry, io.Reader, error) {
 		return Entry{}, nil, err
 	}
 	return e, bytes.NewReader(data), nil
+}
+
+// checkGraph checks, once, what all indexes and manifests make together.
+func (r *Reader) checkGraph() error {
+	if r.metadata == nil {
+		return nil
+	}
+	err := CheckGraph(r.manifest, r.metadata)
+	r.metadata = nil
+	return err
 }
 
 // choose returns the entry to read now: the next in order, or of those after the metadata the one that the medium has.
@@ -220,21 +224,10 @@ func (r *Reader) readSmall(e Entry) ([]byte, error) {
 		r.metadata[e.Digest()] = data
 	}
 	if _, err := io.ReadFull(r.medium, data); err != nil {
-		return nil, fmt.Errorf("%s: %w", e.Path, readError(err, r.medium.remedy()))
+		return nil, contentsError(r.medium, e, err)
 	}
 	sum := sha256.Sum256(data)
-	return data, r.finish(e, sum[:])
-}
-
-// finish checks the end of an entry and its digest.
-func (r *Reader) finish(e Entry, sum []byte) error {
-	if got := hex.EncodeToString(sum); got != e.SHA256 {
-		return fmt.Errorf("%w: %s differs from what was signed; %s", ErrDigest, e.Path, r.medium.remedy())
-	}
-	if err := r.medium.leave(); err != nil {
-		return fmt.Errorf("%s: %w", e.Path, err)
-	}
-	return nil
+	return data, finishEntry(r.medium, e, sum[:])
 }
 
 // Close releases the bundle, once a read of the medium that is under way has come back. Readers

@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"crypto/sha256"
-	"fmt"
 	"io"
 )
 
@@ -49,13 +48,13 @@ func (r *Reader) fill(s *stream, e Entry) error {
 		}
 		chunk = chunk[:min(left, chunkBytes)]
 		if _, err := io.ReadFull(r.medium, chunk); err != nil {
-			return fmt.Errorf("%s: %w", e.Path, readError(err, r.medium.remedy()))
+			return contentsError(r.medium, e, err)
 		}
 		s.full <- chunk // never waits: there are no more chunks than it holds
 		hash.Write(chunk)
 		left -= int64(len(chunk))
 	}
-	return r.finish(e, hash.Sum(nil))
+	return finishEntry(r.medium, e, hash.Sum(nil))
 }
 
 // advance releases the present chunk and waits for the next. At the end it returns io.EOF, or why the entry is refused.

@@ -15,7 +15,7 @@ func (m *Manifest) Size() int64 {
 	return total
 }
 
-// Verify reads the bundle at path, a file or a folder, from front to back and returns its manifest and the IDs of
+// Verify reads the bundle at path, a file or a folder, through and returns its manifest and the IDs of
 // those who signed it once every byte has been checked. progress is as for [Reader.Verify].
 func Verify(ctx context.Context, path string, trust Trust, progress func(done, total int64)) (*Manifest, []string, error) {
 	r, err := Open(path, trust)
@@ -29,11 +29,17 @@ func Verify(ctx context.Context, path string, trust Trust, progress func(done, t
 	return r.Manifest(), r.Signers(), nil
 }
 
-// Verify reads what is left of the bundle, to its proper end, and returns nil once every byte has been checked. progress, which may
-// be nil, is told how many of the entries' bytes have been read.
+// Verify reads what is left of the bundle, to its proper end, and returns nil once every byte has been checked. It hashes on all cores where the
+// medium can be read at several places, and reads each byte once all the same. progress, which may be nil, is told how
+// many of the entries' bytes have been read.
 func (r *Reader) Verify(ctx context.Context, progress func(done, total int64)) error {
 	counter := &counter{ctx: ctx, total: r.Manifest().Size(), progress: progress}
 	for {
+		if r.err == nil && r.read == r.ordered {
+			if done, err := r.verifySections(ctx, counter); done {
+				return err
+			}
+		}
 		_, contents, err := r.Next()
 		if err == io.EOF {
 			return nil
@@ -47,6 +53,28 @@ func (r *Reader) Verify(ctx context.Context, progress func(done, total int64)) e
 	}
 }
 
+// verifySections checks all entries after the metadata, if the medium can be read at several places.
+func (r *Reader) verifySections(ctx context.Context, counter *counter) (done bool, err error) {
+	rest := r.manifest.Entries[r.read:]
+	m, ok := r.medium.(sectioned)
+	if !ok || len(rest) == 0 {
+		return false, nil
+	}
+	if r.err = r.checkGraph(); r.err != nil {
+		return true, r.err
+	}
+	open := m.sections(rest)
+	if open == nil {
+		return false, nil
+	}
+	r.read = len(r.manifest.Entries)
+	if r.err = verifySections(ctx, m, rest, open, counter.add); r.err != nil {
+		return true, r.err
+	}
+	r.err = io.EOF
+	return true, nil
+}
+
 // counter is a writer that reports how much has been written to it, and fails once its context is done.
 type counter struct {
 	ctx         context.Context
@@ -55,9 +83,13 @@ type counter struct {
 }
 
 func (c *counter) Write(p []byte) (int, error) {
-	c.done += int64(len(p))
+	c.add(len(p))
+	return len(p), c.ctx.Err()
+}
+
+func (c *counter) add(bytes int) {
+	c.done += int64(bytes)
 	if c.progress != nil {
 		c.progress(c.done, c.total)
 	}
-	return len(p), c.ctx.Err()
 }
