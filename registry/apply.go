@@ -44,6 +44,9 @@ type applier struct {
 	buffer  []byte
 	late    []*tar.Header // folders, whose times are set at the end
 	usage   snapshots.Usage
+	// replaced says that an entry took the place of another, so that a folder of late may be
+	// something else by now.
+	replaced bool
 }
 
 func newApplier(root string) (*applier, error) {
@@ -76,15 +79,30 @@ func (a *applier) apply(ctx context.Context, r io.Reader, note func(*tar.Header)
 		}
 	}
 	for _, header := range a.late {
-		resolved, err := continuity.RootPath(a.root, path.Clean(header.Name))
-		if err != nil {
-			return err
-		}
-		if err := setTimes(unix.AT_FDCWD, resolved, header); err != nil {
+		if err := a.folderTimes(header); err != nil {
 			return fmt.Errorf("entry %q: %w", header.Name, err)
 		}
 	}
 	return nil
+}
+
+// folderTimes sets the times of a folder that has its contents. To resolve its path component by component is as
+// dear as to make it, and only needed where it may no longer be what was made.
+func (a *applier) folderTimes(header *tar.Header) error {
+	if a.replaced {
+		resolved, err := continuity.RootPath(a.root, path.Clean(header.Name))
+		if err != nil {
+			return err
+		}
+		return setTimes(unix.AT_FDCWD, resolved, header)
+	}
+	folder, base := split(header.Name)
+	a.limitFolders()
+	fd, err := a.folder(folder)
+	if err != nil {
+		return err
+	}
+	return setTimes(fd, base, header)
 }
 
 // split returns the clean relative path of an entry's folder, "." for the root, and its name in it, which is
@@ -102,9 +120,7 @@ func (a *applier) entry(header *tar.Header, contents io.Reader) error {
 	if base == "" || header.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
-	if len(a.folders) >= maxOpenFolders {
-		a.closeFolders()
-	}
+	a.limitFolders()
 	fd, err := a.folder(folder)
 	if err != nil {
 		return err
@@ -168,17 +184,7 @@ func (a *applier) file(fd int, base string, header *tar.Header, contents io.Read
 	if err := a.copy(file, contents); err != nil {
 		return err
 	}
-	if err := unix.Fchown(file, header.Uid, header.Gid); err != nil {
-		return os.NewSyscallError("fchown", err)
-	}
-	err = eachXattr(header, func(name, value string) error { return unix.Fsetxattr(file, name, []byte(value), 0) })
-	if err != nil {
-		return err
-	}
-	if err := unix.Fchmod(file, permissions(header)); err != nil { // after fchown, which clears setuid
-		return os.NewSyscallError("fchmod", err)
-	}
-	if err := setTimes(fd, base, header); err != nil {
+	if err := a.fileAttributes(file, header); err != nil {
 		return err
 	}
 	a.usage.Inodes++
@@ -215,6 +221,7 @@ func (a *applier) copy(file int, contents io.Reader) error {
 func (a *applier) make(fd int, base string, create func() error) error {
 	err := create()
 	if err == unix.EEXIST {
+		a.replaced = true
 		if err := os.RemoveAll(procPath(fd, base)); err != nil {
 			return err
 		}

@@ -82,6 +82,13 @@ func (a *applier) close() {
 	unix.Close(a.rootFD)
 }
 
+// limitFolders closes what is open when that is much. It is called where no descriptor of a folder is held.
+func (a *applier) limitFolders() {
+	if len(a.folders) >= maxOpenFolders {
+		a.closeFolders()
+	}
+}
+
 func (a *applier) closeFolders() {
 	for _, fd := range a.folders {
 		unix.Close(fd)

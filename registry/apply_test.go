@@ -122,6 +122,9 @@ func TestApplierIsContainerds(t *testing.T) {
 	folderXattr := folder("d", 0o711)
 	folderXattr.header.Format = tar.FormatPAX
 	folderXattr.header.PAXRecords = map[string]string{paxXattrPrefix + "user.b": "2"}
+	group := folder("g", 0o2775)
+	group.header.Gid = 7
+	shared := entry{header: tar.Header{Typeflag: tar.TypeReg, Name: "shared", Mode: 0o666}}
 	ancient := file("ancient", "x")
 	ancient.header.ModTime = time.Unix(-5, 0)
 	for _, test := range []struct {
@@ -129,6 +132,7 @@ func TestApplierIsContainerds(t *testing.T) {
 		entries []entry
 	}{
 		{"kinds", []entry{folder("dev", 0o755), device, fifo, xattrs, folderXattr, ancient, link(tar.TypeSymlink, "s", "/cap"), link(tar.TypeLink, "h", "cap")}},
+		{"modes that the system changes", []entry{group, folder("g/sub", 0o755), file("g/file", "1"), link(tar.TypeSymlink, "g/link", "file"), folder("open", 0o1777), shared}},
 		{"root entry", []entry{folder(".", 0o700), file("./a", "1"), file("/b", "2")}},
 		{"parents without entries", []entry{file("a/b/c/d", "1"), folder("a/b", 0o700)}},
 		{"replace file", []entry{file("a", "1"), file("a", "22")}},

@@ -14,5 +14,6 @@
 // The roots stay until the end, 5 GB for each run and side. Start it on a disk from which
 // nothing large was deleted in the last five minutes. containerd and ctr come from
 // AIRGAP_BENCH_BIN, or are built from this module's own version. AIRGAP_BENCH_ALONE leaves ctr
-// out; AIRGAP_BENCH_PROFILE names a file for airgap's CPU profile.
+// out; AIRGAP_BENCH_LAYER_MIB makes a smaller set, with layers of so many MiB unpacked instead of 88;
+// AIRGAP_BENCH_PROFILE names a file for airgap's CPU profile.
 package importbench

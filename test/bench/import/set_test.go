@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,9 +31,18 @@ const (
 	layersPerBase  = 2
 	layersPerImage = 3
 	layers         = bases*layersPerBase + images*layersPerImage
-
-	layerBytes = 88 << 20 // uncompressed
 )
+
+// fullLayerMiB is the uncompressed size of a layer. AIRGAP_BENCH_LAYER_MIB makes a smaller set, of every so
+// many-th file: the share of small files stays what it is.
+const fullLayerMiB = 88
+
+func layerMiB() int {
+	if mib, err := strconv.Atoi(os.Getenv("AIRGAP_BENCH_LAYER_MIB")); err == nil && mib > 0 && mib < fullLayerMiB {
+		return mib
+	}
+	return fullLayerMiB
+}
 
 // makeSet returns the path of the tar with the images, which it makes if it is not there.
 func makeSet(t testing.TB, folder string) string {
@@ -102,7 +112,7 @@ func makeLayer(t testing.TB, folder string, files []string, n int) layer {
 	w := tar.NewWriter(io.MultiWriter(packer, contents))
 	folders := map[string]bool{".": true}
 	var size int64
-	for at := n * 7919; size < layerBytes; at++ {
+	for at := n * 7919; size < int64(layerMiB())<<20; at += fullLayerMiB / layerMiB() {
 		source := files[at%len(files)]
 		data, err := os.ReadFile(source)
 		if err != nil {
