@@ -16,6 +16,9 @@ const (
 // Digest returns the entry's digest, "sha256:<hex>".
 func (e Entry) Digest() string { return digestPrefix + e.SHA256 }
 
+// pathOf returns where the blob of a digest stands in a bundle.
+func pathOf(digest string) string { return blobFolder + strings.TrimPrefix(digest, digestPrefix) }
+
 // isBlob reports whether the entry is one of the content-addressed blobs.
 func (e Entry) isBlob() bool { return e.Path == blobFolder+e.SHA256 }
 

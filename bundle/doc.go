@@ -74,7 +74,7 @@
 // # What a reader refuses
 //
 // A reader checks the signature before it parses anything but the headers around airgap.json and the signatures,
-// bounds every size by the signed manifest, and refuses, with [ErrFormat], [ErrDigest] or [ErrTruncated]:
+// bounds every size by the signed manifest, and refuses with a [Refusal], which says by what [Rule], on which entry and at which byte:
 //   - a first entry that is not airgap.json, or one larger than [MaxManifestBytes];
 //   - a signature file without its other half, or larger than [MaxSignatureBytes];
 //   - JSON with unknown, duplicate, or differently-cased keys, or trailing data, or

@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -25,7 +26,7 @@ func (m *Manifest) Encode() ([]byte, error) {
 	}
 	data := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 	if len(data) > MaxManifestBytes {
-		return nil, fmt.Errorf("%w: %s would have %d bytes, the limit is %d; put less into one bundle", ErrFormat, ManifestPath, len(data), MaxManifestBytes)
+		return nil, refuse(RuleBounds, ManifestPath, nowhere, "put less into one bundle", "%s would have %d bytes, the limit is %d", ManifestPath, len(data), MaxManifestBytes)
 	}
 	return data, nil
 }
@@ -41,25 +42,38 @@ func notNil[T any](s *[]T) {
 // numbers, and trailing data, whatever encoding/json makes of them. It does not validate.
 func DecodeManifest(data []byte) (*Manifest, error) {
 	if len(data) > MaxManifestBytes {
-		return nil, fmt.Errorf("%w: %s has %d bytes, the limit is %d", ErrFormat, ManifestPath, len(data), MaxManifestBytes)
+		return nil, refuse(RuleBounds, ManifestPath, 0, "", "%s has %d bytes, the limit is %d", ManifestPath, len(data), MaxManifestBytes)
 	}
 	m := new(Manifest)
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(m); err != nil {
-		return nil, fmt.Errorf("%w: %s: %v", ErrFormat, ManifestPath, err)
+		return nil, refuse(RuleJSON, ManifestPath, jsonOffset(err, decoder.InputOffset()), "", "%s: %v", ManifestPath, err)
 	}
 	if _, err := decoder.Token(); err != io.EOF {
-		return nil, fmt.Errorf("%w: %s: data after the JSON document, at byte %d", ErrFormat, ManifestPath, decoder.InputOffset())
+		return nil, refuse(RuleJSON, ManifestPath, decoder.InputOffset(), "", "%s: data after the JSON document", ManifestPath)
 	}
 	canonical, err := m.Encode()
 	if err != nil {
 		return nil, err
 	}
 	if !bytes.Equal(data, canonical) {
-		return nil, fmt.Errorf("%w: %s is not canonical JSON, from byte %d", ErrFormat, ManifestPath, firstDifference(data, canonical))
+		return nil, refuse(RuleCanonical, ManifestPath, int64(firstDifference(data, canonical)), "", "%s is not canonical JSON", ManifestPath)
 	}
 	return m, nil
+}
+
+// jsonOffset is where encoding/json found err, as far as it says.
+func jsonOffset(err error, otherwise int64) int64 {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return syntax.Offset
+	case errors.As(err, &kind):
+		return kind.Offset
+	}
+	return otherwise
 }
 
 func firstDifference(a, b []byte) int {

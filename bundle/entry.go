@@ -12,34 +12,23 @@ func enterEntry(m medium, e Entry) error {
 		return err
 	}
 	if size != e.Size {
-		return fmt.Errorf("%w: %s has %d bytes, %d were signed; %s", ErrFormat, e.Path, size, e.Size, m.remedy())
+		return refuse(RuleSize, e.Path, m.begins(), m.remedy(), "%s has %d bytes, %d were signed", e.Path, size, e.Size)
 	}
 	return nil
-}
-
-// contentsError says that e could not be read to its end.
-func contentsError(m medium, e Entry, err error) error {
-	return fmt.Errorf("%s: %w", e.Path, readError(err, m.remedy()))
 }
 
 // finishEntry checks the digest of e, which has been read to its size, and that it ends there.
 func finishEntry(m medium, e Entry, sum []byte) error {
-	if err := checkDigest(m, e, sum); err != nil {
+	if err := checkDigest(e, sum, m.begins(), m.remedy()); err != nil {
 		return err
 	}
-	return leaveEntry(m, e)
+	return m.leave()
 }
 
-func checkDigest(m medium, e Entry, sum []byte) error {
-	if hex.EncodeToString(sum) != e.SHA256 {
-		return fmt.Errorf("%w: %s differs from what was signed; %s", ErrDigest, e.Path, m.remedy())
+// checkDigest compares the SHA-256 of e, whose contents begin at offset, with what was signed.
+func checkDigest(e Entry, sum []byte, offset int64, remedy string) error {
+	if hex.EncodeToString(sum) == e.SHA256 {
+		return nil
 	}
-	return nil
-}
-
-func leaveEntry(m medium, e Entry) error {
-	if err := m.leave(); err != nil {
-		return fmt.Errorf("%s: %w", e.Path, err)
-	}
-	return nil
+	return &Refusal{RuleDigest, e.Path, offset, fmt.Errorf("%w: %s differs from what was signed", ErrDigest, e.Path), remedy}
 }

@@ -15,6 +15,7 @@ type folderMedium struct {
 	root *os.Root
 	file *os.File // the present entry; nil between entries
 	name string
+	read int64 // bytes of the entry
 }
 
 func openFolder(path string) (*folderMedium, error) {
@@ -31,7 +32,7 @@ func (d *folderMedium) at(name string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, mediumError(err)
+		return false, readError(err, name, 0, recopy)
 	}
 	return true, nil
 }
@@ -39,26 +40,26 @@ func (d *folderMedium) at(name string) (bool, error) {
 func (d *folderMedium) enter(name string) (int64, error) {
 	before, err := d.root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, fmt.Errorf("%w: %s is missing; %s", ErrFormat, name, recopy)
+		return 0, refuse(RuleOrder, name, nowhere, recopy, "%s is missing", name)
 	}
 	if err != nil {
-		return 0, mediumError(err)
+		return 0, readError(err, name, 0, recopy)
 	}
 	if !before.Mode().IsRegular() {
-		return 0, fmt.Errorf("%w: %s is not a regular file but %v; %s", ErrFormat, name, before.Mode().Type(), recopy)
+		return 0, refuse(RuleFile, name, nowhere, recopy, "%s is not a regular file but %v", name, before.Mode().Type())
 	}
 	// Should the name have become a FIFO since, opening it does not wait.
 	file, err := d.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return 0, mediumError(err)
+		return 0, readError(err, name, 0, recopy)
 	}
-	d.file, d.name = file, name
+	d.file, d.name, d.read = file, name, 0
 	after, err := file.Stat()
 	if err != nil {
-		return 0, mediumError(err)
+		return 0, readError(err, name, 0, recopy)
 	}
 	if !os.SameFile(before, after) {
-		return 0, fmt.Errorf("%w: %s has been exchanged while it was opened", ErrFormat, name)
+		return 0, refuse(RuleFile, name, nowhere, recopy, "%s has been exchanged while it was opened", name)
 	}
 	return after.Size(), nil
 }
@@ -66,14 +67,21 @@ func (d *folderMedium) enter(name string) (int64, error) {
 func (d *folderMedium) next(read int) (int, error) { return read, nil }
 func (d *folderMedium) remedy() string             { return recopy }
 
-func (d *folderMedium) Read(p []byte) (int, error) { return d.file.Read(p) }
+func (d *folderMedium) begins() int64   { return 0 }
+func (d *folderMedium) position() int64 { return d.read }
+
+func (d *folderMedium) Read(p []byte) (int, error) {
+	n, err := d.file.Read(p)
+	d.read += int64(n)
+	return n, err
+}
 
 func (d *folderMedium) leave() error {
 	var more [1]byte
 	if n, err := d.file.Read(more[:]); n > 0 || err == nil {
-		return fmt.Errorf("%w: %s has grown while it was read", ErrFormat, d.name)
+		return refuse(RuleFile, d.name, d.read, recopy, "%s has grown while it was read", d.name)
 	} else if err != io.EOF {
-		return mediumError(err)
+		return readError(err, d.name, d.read, recopy)
 	}
 	err := d.file.Close()
 	d.file = nil
@@ -88,10 +96,10 @@ func (d *folderMedium) confirm(_ *Manifest, names []string) error {
 	}
 	return fs.WalkDir(d.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			return mediumError(err)
+			return readError(err, name, 0, recopy)
 		}
 		if kind, ok := listed[name]; !ok || kind != entry.Type() {
-			return fmt.Errorf("%w: %q in the bundle's folder is no part of it; remove it if it came by accident, or %s", ErrFormat, name, recopy)
+			return refuse(RuleListed, name, nowhere, "remove it if it came by accident, or "+recopy, "%q in the bundle's folder is no part of it", name)
 		}
 		return nil
 	})

@@ -19,7 +19,7 @@ const maxGraphDepth = 4
 //   - every blob of the bundle is reached.
 //
 // metadata holds the bytes of every blob whose role is [RoleIndex] or [RoleManifest], by digest, already checked against it.
-// A child of an index may be absent: the platforms that were left out. The error is an [ErrFormat].
+// A child of an index may be absent: the platforms that were left out. The error is a [Refusal] by [RuleGraph].
 func CheckGraph(m *Manifest, metadata map[string][]byte) error {
 	g := &graph{metadata: metadata, entries: make(map[string]Entry, len(m.Entries)), reached: make(map[string]bool, len(m.Entries))}
 	for _, e := range m.Entries {
@@ -29,20 +29,20 @@ func CheckGraph(m *Manifest, metadata map[string][]byte) error {
 	}
 	for _, image := range m.Images {
 		if err := g.image(image); err != nil {
-			return fmt.Errorf("%w: image %s: %v", ErrFormat, image.Reference, err)
+			return refuse(RuleGraph, pathOf(image.Digest), nowhere, "", "image %s: %v", image.Reference, err)
 		}
 	}
 	for _, a := range m.artifacts() {
 		if err := g.artifact(a); err != nil {
-			return fmt.Errorf("%w: artifact %s: %v", ErrFormat, a.manifest, err)
+			return refuse(RuleGraph, pathOf(a.manifest), nowhere, "", "artifact %s: %v", a.manifest, err)
 		}
 	}
 	for _, c := range m.Charts {
 		g.reached[c.Values] = true
 	}
-	for digest, e := range g.entries {
-		if !g.reached[digest] {
-			return fmt.Errorf("%w: %s belongs to nothing in the bundle", ErrFormat, e.Path)
+	for _, e := range m.Entries {
+		if e.isBlob() && !g.reached[e.Digest()] {
+			return refuse(RuleGraph, e.Path, nowhere, "", "%s belongs to nothing in the bundle", e.Path)
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package bundle
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 
 	"airgap/signing"
@@ -19,9 +18,9 @@ type HeadFile struct {
 func trustRemedy(err error, remedy string) string {
 	switch {
 	case errors.Is(err, signing.ErrInvalid):
-		return "; " + remedy
+		return remedy
 	case errors.Is(err, signing.ErrUnsigned):
-		return "; ask its maker for a signed one, or accept it unsigned in so many words"
+		return "ask its maker for a signed one, or accept it unsigned in so many words"
 	default:
 		return ""
 	}
@@ -33,7 +32,7 @@ func readSignatures(m medium) (sigs []signing.Signature, files []HeadFile, err e
 		sigstorePath, detachedPath := signaturePaths(i)
 		found, err := m.at(sigstorePath)
 		if err != nil {
-			return nil, nil, fmt.Errorf("after %s: %w", ManifestPath, err)
+			return nil, nil, err
 		}
 		if !found {
 			break
@@ -57,14 +56,14 @@ func readBounded(m medium, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if size > limit {
-		return nil, fmt.Errorf("%w: %s has %d bytes, the limit is %d; %s", ErrFormat, name, size, limit, m.remedy())
+		return nil, refuse(RuleBounds, name, m.begins(), m.remedy(), "%s has %d bytes, the limit is %d", name, size, limit)
 	}
 	var data bytes.Buffer // grows with what is there, not with what is claimed
 	if _, err := io.CopyN(&data, m, size); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, readError(err, m.remedy()))
+		return nil, readError(err, name, m.position(), m.remedy())
 	}
 	if err := m.leave(); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	return data.Bytes(), nil
 }

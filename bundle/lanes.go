@@ -22,8 +22,8 @@ const (
 // up: a slow medium is read strictly in order. Where the hash is behind it begins the next entries: a fast
 // medium is hashed as fast as the cores can, in a memory that depends neither on the bundle nor on its entries.
 type lanes struct {
-	medium  medium
 	entries []Entry
+	remedy  string
 	open    func(first, after int) (medium, error)
 	read    func(bytes int)
 
@@ -49,17 +49,18 @@ type lane struct {
 
 // piece is what has been read of an entry at once.
 type piece struct {
-	chunk []byte
-	entry int
-	last  bool // of its entry
+	chunk  []byte
+	entry  int
+	begins int64 // offset of the entry's contents
+	last   bool  // of its entry
 }
 
-// verifySections checks the entries of m that open gives access to, and the end after them. read is told how many bytes each
-// read has brought. If several are refused the error is that of the first.
-func verifySections(ctx context.Context, m medium, entries []Entry, open func(first, after int) (medium, error), read func(bytes int)) error {
+// verifySections checks the entries that open gives access to, and the end after them. read is told how many bytes each
+// read has brought; remedy is what to do about a refused entry. If several are refused the error is that of the first.
+func verifySections(ctx context.Context, entries []Entry, open func(first, after int) (medium, error), read func(bytes int), remedy string) error {
 	count := max(1, min(runtime.GOMAXPROCS(0), maxLanes, len(entries)))
 	l := &lanes{
-		medium: m, entries: entries, open: open, read: read, refused: len(entries) + 1,
+		entries: entries, remedy: remedy, open: open, read: read, refused: len(entries) + 1,
 		free: make(chan []byte, count*(laneChunks+1)+1), moved: make(chan struct{}, 1),
 	}
 	for range cap(l.free) {
@@ -168,16 +169,16 @@ func (l *lanes) step(lane *lane) (err error) {
 	n := min(lane.left, chunkBytes)
 	if _, err := io.ReadFull(lane.medium, chunk[:n]); err != nil {
 		l.free <- chunk
-		return contentsError(lane.medium, l.entries[lane.at], err)
+		return readError(err, l.entries[lane.at].Path, lane.medium.position(), l.remedy)
 	}
 	l.read(int(n))
 	lane.left -= n
-	p := piece{chunk: chunk[:n], entry: lane.at, last: lane.left == 0}
+	p := piece{chunk: chunk[:n], entry: lane.at, begins: lane.medium.begins(), last: lane.left == 0}
 	lane.pieces <- p // never waits: pick has seen room, and nobody else sends
 	if !p.last {
 		return nil
 	}
-	if err := leaveEntry(lane.medium, l.entries[lane.at]); err != nil {
+	if err := lane.medium.leave(); err != nil {
 		return err
 	}
 	return lane.next()
@@ -207,7 +208,7 @@ func (l *lanes) hash(lane *lane) {
 	for p := range lane.pieces {
 		hash.Write(p.chunk)
 		if p.last {
-			if err := checkDigest(l.medium, l.entries[p.entry], hash.Sum(nil)); err != nil {
+			if err := checkDigest(l.entries[p.entry], hash.Sum(nil), p.begins, l.remedy); err != nil {
 				l.refuse(p.entry, err)
 			}
 			hash.Reset()

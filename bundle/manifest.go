@@ -1,9 +1,5 @@
 package bundle
 
-import (
-	"errors"
-)
-
 const (
 	// APIVersion is the only format version this package reads and writes.
 	APIVersion = "airgap/v1"
@@ -19,16 +15,6 @@ const (
 	MaxSignatureBytes = 64 << 10
 	// MaxSignatures is how many signers one bundle can have.
 	MaxSignatures = 16
-)
-
-// Errors a caller decides on. Every error of this package wraps at most one.
-var (
-	// ErrFormat says that the bytes are not a bundle as specified.
-	ErrFormat = errors.New("malformed bundle")
-	// ErrDigest says that bytes differ from what was signed.
-	ErrDigest = errors.New("digest mismatch")
-	// ErrTruncated says that the bundle ends early: a bad copy or a bad stick.
-	ErrTruncated = errors.New("truncated bundle")
 )
 
 // Role says what an entry is for, so that a reader can treat it without looking inside.

@@ -2,8 +2,6 @@ package bundle
 
 import (
 	"bufio"
-	"errors"
-	"fmt"
 	"io"
 )
 
@@ -27,6 +25,10 @@ type medium interface {
 	confirm(m *Manifest, names []string) error
 	// end checks that nothing follows the last entry.
 	end() error
+	// begins is the offset of the present entry's contents, position that of the byte that is read next: in the tar, or in the
+	// entry's own file where there is no tar.
+	begins() int64
+	position() int64
 	// remedy is what to do about bytes that are not what was written.
 	remedy() string
 	io.Closer
@@ -37,7 +39,8 @@ type tarMedium struct {
 	stream *bufio.Reader
 	source TarStream
 	mtime  int64 // of every header; known from the first
-	passed int64 // bytes of the tar up to the end of the entry that was entered last
+	start  int64 // of the present entry's contents
+	read   int64 // bytes of the tar that have been consumed
 
 	peeked bool // the next header has been read: name and size are its
 	name   string
@@ -54,17 +57,18 @@ func newTarMedium(source TarStream) *tarMedium {
 }
 
 func (t *tarMedium) at(name string) (bool, error) {
-	err := t.peek()
+	err := t.peek(name)
 	return t.name == name, err
 }
 
-// peek reads the next header unless that has been done. The block of zeros that ends the entries gives an empty name.
-func (t *tarMedium) peek() error {
+// peek reads the next header unless that has been done. The block of zeros that ends the entries gives an empty name. wanted is
+// the entry whose header it should be.
+func (t *tarMedium) peek(wanted string) error {
 	if t.peeked || t.ended {
 		return nil
 	}
 	var block tarBlock
-	if err := t.readFull(block[:]); err != nil {
+	if err := t.readFull(block[:], wanted); err != nil {
 		return err
 	}
 	if t.ended = block == (tarBlock{}); t.ended {
@@ -73,46 +77,55 @@ func (t *tarMedium) peek() error {
 	}
 	name, size, mtime, err := decodeHeader(&block)
 	if err != nil {
-		return fmt.Errorf("%w: %v; %s", ErrFormat, err, t.remedy())
+		return refuse(RuleHeader, wanted, t.header(), t.remedy(), "where the header of %s must be: %v", wanted, err)
 	}
 	if t.mtime == -1 {
 		t.mtime = mtime
 	}
 	if t.mtime != mtime {
-		return fmt.Errorf("%w: %q has another time than the entries before it; %s", ErrFormat, name, t.remedy())
+		return refuse(RuleTime, name, t.header(), t.remedy(), "%q has another time than the entries before it", name)
 	}
 	t.peeked, t.name, t.size = true, name, size
 	return nil
 }
 
+// header is the offset of the block that has been read just now.
+func (t *tarMedium) header() int64 { return t.read - tarBlockBytes }
+
 func (t *tarMedium) enter(name string) (int64, error) {
 	found, err := t.at(name)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("before %s: %w", name, err)
+		return 0, err
 	case t.ended:
-		return 0, fmt.Errorf("%w: %s is missing: the tar ends before it; %s", ErrFormat, name, t.remedy())
+		return 0, refuse(RuleOrder, name, t.header(), t.remedy(), "%s is missing: the tar ends before it", name)
 	case !found:
-		return 0, fmt.Errorf("%w: %q stands where %s must be; %s", ErrFormat, t.name, name, t.remedy())
+		return 0, refuse(RuleOrder, name, t.header(), t.remedy(), "%q stands where %s must be", t.name, name)
 	}
-	t.peeked = false
-	t.passed += tarBlockBytes + paddedSize(t.size)
+	t.peeked, t.start = false, t.read
 	return t.size, nil
 }
 
 func (t *tarMedium) next(read int) (int, error) { return read, nil }
 func (t *tarMedium) remedy() string             { return t.source.Remedy() }
 
-func (t *tarMedium) Read(p []byte) (int, error) { return t.stream.Read(p) }
+func (t *tarMedium) begins() int64   { return t.start }
+func (t *tarMedium) position() int64 { return t.read }
+
+func (t *tarMedium) Read(p []byte) (int, error) {
+	n, err := t.stream.Read(p)
+	t.read += int64(n)
+	return n, err
+}
 
 func (t *tarMedium) leave() error {
 	var padding tarBlock
-	n := paddedSize(t.size) - t.size
-	if err := t.readFull(padding[:n]); err != nil {
+	at, n := t.read, paddedSize(t.size)-t.size
+	if err := t.readFull(padding[:n], t.name); err != nil {
 		return err
 	}
 	if padding != (tarBlock{}) {
-		return fmt.Errorf("%w: the padding after %s is not zeros; %s", ErrFormat, t.name, t.remedy())
+		return refuse(RulePadding, t.name, at, t.remedy(), "the padding after %s is not zeros", t.name)
 	}
 	return nil
 }
@@ -123,54 +136,53 @@ func (t *tarMedium) confirm(m *Manifest, _ []string) error {
 		return err
 	}
 	if issued.Unix() != t.mtime {
-		return fmt.Errorf("%w: the times in the tar are not issuedAt, %s; %s", ErrFormat, m.IssuedAt, t.remedy())
+		return refuse(RuleTime, ManifestPath, 0, t.remedy(), "the times in the tar are not issuedAt, %s", m.IssuedAt)
 	}
-	length := t.passed + 2*tarBlockBytes
+	length := t.read + 2*tarBlockBytes
+	if t.peeked || t.ended {
+		length -= tarBlockBytes
+	}
 	for _, e := range m.Entries {
 		length += tarBlockBytes + paddedSize(e.Size)
 	}
 	return t.source.Expect(length)
 }
 
+// theEnd is what refusals call the end of the tar.
+const theEnd = "the end"
+
 func (t *tarMedium) end() error {
-	if err := t.peek(); err != nil {
-		return fmt.Errorf("after the last entry: %w", err)
+	if err := t.peek(theEnd); err != nil {
+		return err
 	}
 	if !t.ended {
-		return fmt.Errorf("%w: %q follows the last entry; %s", ErrFormat, t.name, t.remedy())
+		return refuse(RuleEnd, t.name, t.header(), t.remedy(), "%q follows the last entry", t.name)
 	}
 	var second tarBlock
-	if err := t.readFull(second[:]); err != nil {
-		return fmt.Errorf("after the last entry: %w", err)
+	if err := t.readFull(second[:], theEnd); err != nil {
+		return err
 	}
-	_, err := t.stream.ReadByte()
-	if second != (tarBlock{}) || err == nil {
-		return fmt.Errorf("%w: data follows the end of the tar; %s", ErrFormat, t.remedy())
+	if second != (tarBlock{}) {
+		return refuse(RuleEnd, "", t.header(), t.remedy(), "data follows the end of the tar, in its second block")
 	}
-	if err != io.EOF {
-		return readError(err, t.remedy())
+	switch _, err := t.stream.ReadByte(); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return refuse(RuleEnd, "", t.read, t.remedy(), "data follows the end of the tar")
+	default:
+		return readError(err, theEnd, t.read, t.remedy())
+	}
+}
+
+// readFull fills p with what belongs to entry.
+func (t *tarMedium) readFull(p []byte, entry string) error {
+	n, err := io.ReadFull(t.stream, p)
+	t.read += int64(n)
+	if err != nil {
+		return readError(err, entry, t.read, t.remedy())
 	}
 	return nil
 }
 
-func (t *tarMedium) readFull(p []byte) error {
-	if _, err := io.ReadFull(t.stream, p); err != nil {
-		return readError(err, t.remedy())
-	}
-	return nil
-}
-
-func (t *tarMedium) Close() error {
-	return t.source.Close()
-}
-
-// mediumError says what a failed read of a stick means, readError what one of any medium means. The end of the stream
-// within a bundle is an [ErrTruncated].
-func mediumError(err error) error { return readError(err, recopy) }
-
-func readError(err error, remedy string) error {
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: it ends too early; %s", ErrTruncated, remedy)
-	}
-	return fmt.Errorf("read bundle: %w; %s", err, remedy)
-}
+func (t *tarMedium) Close() error { return t.source.Close() }

@@ -87,6 +87,7 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a bundle, or a damaged one: %w", err)
 	}
+	begins := m.begins()
 	sigs, head, err := readSignatures(m)
 	if err != nil {
 		return nil, err
@@ -94,11 +95,11 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 	head = append([]HeadFile{{ManifestPath, message}}, head...)
 	signers, err := trust.Verify(message, sigs)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w%s", ManifestPath, err, trustRemedy(err, m.remedy()))
+		return nil, &Refusal{RuleSignature, ManifestPath, begins, fmt.Errorf("%s: %w", ManifestPath, err), trustRemedy(err, m.remedy())}
 	}
 	manifest, err := DecodeManifest(message)
 	if err != nil {
-		return nil, err
+		return nil, moved(err, begins)
 	}
 	if err := manifest.Validate(); err != nil {
 		return nil, err
@@ -121,6 +122,14 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 		r.free <- nil // allocated when first needed
 	}
 	return r, nil
+}
+
+// moved adds to a refusal's offset within a file where that file begins.
+func moved(err error, begins int64) error {
+	if refusal, ok := err.(*Refusal); ok && refusal.Offset != nowhere {
+		refusal.Offset += begins
+	}
+	return err
 }
 
 // Manifest returns the bundle manifest, verified and valid.
@@ -207,7 +216,7 @@ func (r *Reader) choose() (Entry, error) {
 			return Entry{}, err
 		}
 		if at < r.ordered || at >= len(r.begun) || r.begun[at] {
-			return Entry{}, fmt.Errorf("%w: entry %d of %d comes again, or is none; %s", ErrFormat, at, len(r.begun), r.medium.remedy())
+			return Entry{}, refuse(RuleOrder, "", nowhere, r.medium.remedy(), "entry %d of %d comes again, or is none", at, len(r.begun))
 		}
 	}
 	r.begun[at] = true
@@ -224,7 +233,7 @@ func (r *Reader) readSmall(e Entry) ([]byte, error) {
 		r.metadata[e.Digest()] = data
 	}
 	if _, err := io.ReadFull(r.medium, data); err != nil {
-		return nil, contentsError(r.medium, e, err)
+		return nil, readError(err, e.Path, r.medium.position(), r.medium.remedy())
 	}
 	sum := sha256.Sum256(data)
 	return data, finishEntry(r.medium, e, sum[:])

@@ -49,6 +49,7 @@ type remoteMedium struct {
 	contents io.ReadCloser     // of the present entry
 	pending  io.ReadCloser     // of the one that next has returned
 	name     string
+	taken    int64 // bytes of it
 }
 
 // headLimit is how large a file of the head may be.
@@ -79,7 +80,7 @@ func (d *remoteMedium) at(name string) (bool, error) {
 }
 
 func (d *remoteMedium) enter(name string) (int64, error) {
-	d.name = name
+	d.name, d.taken = name, 0
 	if d.entries == nil {
 		return d.enterHead(name)
 	}
@@ -88,7 +89,7 @@ func (d *remoteMedium) enter(name string) (int64, error) {
 			return 0, err
 		}
 		if d.chosen != d.read {
-			return 0, fmt.Errorf("%w: entry %d comes where %s must; %s", ErrFormat, d.chosen, name, d.remedy())
+			return 0, refuse(RuleOrder, name, nowhere, d.remedy(), "entry %d comes where %s must", d.chosen, name)
 		}
 	}
 	d.contents, d.pending = d.pending, nil
@@ -102,7 +103,7 @@ func (d *remoteMedium) enterHead(name string) (int64, error) {
 		return 0, err
 	}
 	if !found {
-		return 0, fmt.Errorf("%w: %s is missing; %s", ErrFormat, name, d.remedy())
+		return 0, refuse(RuleOrder, name, nowhere, d.remedy(), "%s is missing", name)
 	}
 	data := d.head[name]
 	d.head = nil
@@ -116,24 +117,29 @@ func (d *remoteMedium) next(int) (int, error) {
 		return 0, err
 	}
 	if d.pending == nil || d.chosen < 0 || d.chosen >= len(d.entries) {
-		return 0, fmt.Errorf("%w: entry %d of %d is handed over; %s", ErrFormat, d.chosen, len(d.entries), d.remedy())
+		return 0, refuse(RuleOrder, "", nowhere, d.remedy(), "entry %d of %d is handed over", d.chosen, len(d.entries))
 	}
 	return d.chosen, nil
 }
+
+func (d *remoteMedium) begins() int64   { return 0 }
+func (d *remoteMedium) position() int64 { return d.taken }
 
 func (d *remoteMedium) Read(p []byte) (int, error) {
 	if err := d.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return d.contents.Read(p)
+	n, err := d.contents.Read(p)
+	d.taken += int64(n)
+	return n, err
 }
 
 func (d *remoteMedium) leave() error {
 	var more [1]byte
 	if n, err := io.ReadFull(d.contents, more[:]); n > 0 {
-		return fmt.Errorf("%w: %s goes on after its end; %s", ErrFormat, d.name, d.remedy())
+		return refuse(RuleSize, d.name, d.taken, d.remedy(), "%s goes on after its end", d.name)
 	} else if err != io.EOF {
-		return readError(err, d.remedy())
+		return readError(err, d.name, d.taken, d.remedy())
 	}
 	err := d.contents.Close()
 	d.contents = nil

@@ -22,9 +22,9 @@ func (t *tarMedium) sections(entries []Entry) func(first, after int) (medium, er
 		return nil
 	}
 	ahead, _ := t.stream.Peek(t.stream.Buffered())
-	at = aheadReader{at, t.passed, bytes.Clone(ahead)}
+	at = aheadReader{at, t.read, bytes.Clone(ahead)}
 	starts := make([]int64, len(entries)+1)
-	starts[0] = t.passed
+	starts[0] = t.read
 	for i, e := range entries {
 		starts[i+1] = starts[i] + tarBlockBytes + paddedSize(e.Size)
 	}
@@ -34,7 +34,7 @@ func (t *tarMedium) sections(entries []Entry) func(first, after int) (medium, er
 			length = math.MaxInt64 - starts[first] // what follows the last entry is to be looked at as well
 		}
 		section := newTarMedium(tarSection{io.NewSectionReader(at, starts[first], length), t.source})
-		section.mtime, section.passed = t.mtime, starts[first]
+		section.mtime, section.read = t.mtime, starts[first]
 		return section, nil
 	}
 }
@@ -71,7 +71,7 @@ func (d *folderMedium) sections([]Entry) func(first, after int) (medium, error) 
 	return func(int, int) (medium, error) {
 		root, err := d.root.OpenRoot(".")
 		if err != nil {
-			return nil, mediumError(err)
+			return nil, readError(err, ".", 0, recopy)
 		}
 		return &folderMedium{root: root}, nil
 	}

@@ -48,7 +48,7 @@ func (r *Reader) fill(s *stream, e Entry) error {
 		}
 		chunk = chunk[:min(left, chunkBytes)]
 		if _, err := io.ReadFull(r.medium, chunk); err != nil {
-			return contentsError(r.medium, e, err)
+			return readError(err, e.Path, r.medium.position(), r.medium.remedy())
 		}
 		s.full <- chunk // never waits: there are no more chunks than it holds
 		hash.Write(chunk)

@@ -90,10 +90,12 @@ func TestEveryTruncationIsRefused(t *testing.T) {
 	})
 }
 
-// isRefusal reports whether err is one that a caller takes for a refusal, exit code 3.
+// isRefusal reports whether err is one that a caller takes for a refusal, exit code 3, and that says why and where.
 func isRefusal(err error) bool {
-	return slices.ContainsFunc([]error{ErrFormat, ErrDigest, ErrTruncated, signing.ErrInvalid, signing.ErrUnsigned, signing.ErrUntrusted},
-		func(kind error) bool { return errors.Is(err, kind) })
+	var refusal *Refusal
+	return errors.As(err, &refusal) && refusal.Rule != "" && refusal.Offset >= nowhere &&
+		slices.ContainsFunc([]error{ErrFormat, ErrDigest, ErrTruncated, signing.ErrInvalid, signing.ErrUnsigned, signing.ErrUntrusted},
+			func(kind error) bool { return errors.Is(err, kind) })
 }
 
 // part is one entry of a tar: its header, and its contents with their padding.

@@ -36,7 +36,7 @@ var (
 
 // Validate checks everything about m that can be checked without the blobs: the shape of each
 // name, the order and uniqueness of each list, and that every digest that is named has an entry of
-// a fitting role and size. The error is an [ErrFormat] which lists every problem found, up to 20.
+// a fitting role and size. The error is a [Refusal] by [RuleManifest] which lists every problem found, up to 20.
 func (m *Manifest) Validate() error {
 	v := &validator{entries: make(map[string]Entry, len(m.Entries))}
 	v.identity(m)
@@ -53,7 +53,7 @@ func (m *Manifest) Validate() error {
 	if more := len(v.problems) - maxProblems; more > 0 {
 		text += fmt.Sprintf("; and %d more", more)
 	}
-	return fmt.Errorf("%w: %s: %s", ErrFormat, ManifestPath, text)
+	return refuse(RuleManifest, ManifestPath, nowhere, "", "%s: %s", ManifestPath, text)
 }
 
 // validator collects problems.

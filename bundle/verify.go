@@ -68,7 +68,7 @@ func (r *Reader) verifySections(ctx context.Context, counter *counter) (done boo
 		return false, nil
 	}
 	r.read = len(r.manifest.Entries)
-	if r.err = verifySections(ctx, m, rest, open, counter.add); r.err != nil {
+	if r.err = verifySections(ctx, rest, open, counter.add, m.remedy()); r.err != nil {
 		return true, r.err
 	}
 	r.err = io.EOF
