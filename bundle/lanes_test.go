@@ -29,6 +29,7 @@ func watch(data []byte) *watchedTar { return &watchedTar{data: data, reads: make
 func (w *watchedTar) Expect(int64) error { return nil }
 func (w *watchedTar) Remedy() string     { return recopy }
 func (w *watchedTar) Close() error       { return nil }
+func (w *watchedTar) Whole() io.ReaderAt { return w }
 
 func (w *watchedTar) Read(p []byte) (int, error) {
 	n, err := w.ReadAt(p, w.at)

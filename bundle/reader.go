@@ -65,7 +65,7 @@ func Open(path string, trust Trust) (*Reader, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open bundle: %w", err)
 		}
-		m = newTarMedium(streamOf(file))
+		m = newTarMedium(tarFile{file})
 	}
 	r, err := newReader(m, trust)
 	if err != nil {

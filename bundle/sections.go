@@ -15,14 +15,18 @@ type sectioned interface {
 	sections(entries []Entry) (open func(first, after int) (medium, error))
 }
 
-// sections implements [sectioned] for a stream that is an [io.ReaderAt] too.
+// sections implements [sectioned] for the tar of a [WholeTar].
 func (t *tarMedium) sections(entries []Entry) func(first, after int) (medium, error) {
-	at, ok := t.source.(io.ReaderAt)
+	source, ok := t.source.(WholeTar)
 	if !ok || t.peeked || t.ended {
 		return nil
 	}
+	whole := source.Whole()
+	if whole == nil {
+		return nil
+	}
 	ahead, _ := t.stream.Peek(t.stream.Buffered())
-	at = aheadReader{at, t.read, bytes.Clone(ahead)}
+	at := aheadReader{whole, t.read, bytes.Clone(ahead)}
 	starts := make([]int64, len(entries)+1)
 	starts[0] = t.read
 	for i, e := range entries {

@@ -7,8 +7,7 @@ import (
 )
 
 // TarStream is where the bytes of a bundle's tar come from: a file, parts on several sticks, standard input, a server. It is
-// read once, from front to back. One that is also an [io.ReaderAt] of the whole tar lets [Reader.Verify] hash several entries
-// at once: then each byte after the metadata is asked for with ReadAt, once, from one goroutine, and Read no more.
+// read once, from front to back.
 type TarStream interface {
 	io.ReadCloser
 	// Expect is told the length of the whole tar in bytes once the manifest is trusted, so that a stream which
@@ -16,6 +15,14 @@ type TarStream interface {
 	Expect(bytes int64) error
 	// Remedy is what to do about bytes that cannot be read, or are not what was written.
 	Remedy() string
+}
+
+// WholeTar is a [TarStream] that can be read at several places, so that [Reader.Verify] hashes several entries at once.
+type WholeTar interface {
+	TarStream
+	// Whole is called after Expect and returns the whole tar, or nil if it can only be read in order. Each byte that has not
+	// been read before is then asked for once, from one goroutine, and Read is not called any more.
+	Whole() io.ReaderAt
 }
 
 // OpenTar reads a bundle from stream and verifies its manifest. Close closes the stream, and so does a failure.
@@ -33,18 +40,12 @@ type tarFile struct{ *os.File }
 func (tarFile) Expect(int64) error { return nil }
 func (tarFile) Remedy() string     { return recopy }
 
-// tarPipe is the tar from a pipe or a terminal, which has but one place to read at.
-type tarPipe struct{ io.ReadCloser }
-
-func (tarPipe) Expect(int64) error { return nil }
-func (tarPipe) Remedy() string     { return recopy }
-
-// streamOf returns file as a stream of its bytes.
-func streamOf(file *os.File) TarStream {
-	if _, err := file.Seek(0, io.SeekCurrent); err != nil {
-		return tarPipe{file}
+// Whole implements [WholeTar] for all but a pipe or a terminal.
+func (f tarFile) Whole() io.ReaderAt {
+	if _, err := f.Seek(0, io.SeekCurrent); err != nil {
+		return nil
 	}
-	return tarFile{file}
+	return f.File
 }
 
 // anyTar is a tar that nothing is known of.
