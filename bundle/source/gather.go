@@ -29,6 +29,7 @@ type Options struct {
 	Now           func() time.Time // nil is time.Now
 	Concurrency   int              // images looked up at a time; 0 is 8
 	TemporaryPath string           // folder for expanded archives; "" is the system's
+	Cache         string           // folder that keeps what comes from registries; "" keeps nothing
 
 	AirgapVersion     string // of distributions that do not say theirs
 	KubernetesVersion string // "v1.37.1": likewise, and what charts are rendered for
@@ -102,7 +103,7 @@ func newGatherer(spec *Spec, options Options) (*gatherer, error) {
 	slices.Sort(g.platforms)
 	g.platforms = slices.Compact(g.platforms)
 	var err error
-	g.registries, err = newRegistries()
+	g.registries, err = newRegistries(options.Cache)
 	return g, err
 }
 

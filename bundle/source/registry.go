@@ -1,7 +1,9 @@
 package source
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +16,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"airgap/internal/blobcache"
 )
 
 // errNotFound says that a registry answers but has no such thing.
@@ -21,19 +25,33 @@ var errNotFound = errors.New("the registry has no such image")
 
 // registries pulls from registries with the credentials of the Docker configuration.
 // The requests of one repository share a token and connections.
-type registries struct{ puller *remote.Puller }
+type registries struct {
+	puller  *remote.Puller
+	clients once[string, *http.Client] // by repository
+	cache   *blobcache.Cache           // nil: nothing is kept
+}
+
+const userAgent = "airgap"
 
 // openBlobs is how many blobs can be open at once. It is above what the writer of a bundle and
 // the resolving of images ask for together: they set the pace, this must not stop them.
 const openBlobs = 256
 
-func newRegistries() (*registries, error) {
-	puller, err := remote.NewPuller(
+// newRegistries keeps what it pulls in the folder cache, unless that is "".
+func newRegistries(cache string) (*registries, error) {
+	r := &registries{}
+	var err error
+	if cache != "" {
+		if r.cache, err = blobcache.Open(cache); err != nil {
+			return nil, err
+		}
+	}
+	r.puller, err = remote.NewPuller(
 		remote.WithAuthFromKeychain(authn.DefaultKeychain),
 		remote.WithJobs(openBlobs),
-		remote.WithUserAgent("airgap"),
+		remote.WithUserAgent(userAgent),
 	)
-	return &registries{puller}, err
+	return r, err
 }
 
 // root asks for what a reference points at now.
@@ -41,6 +59,10 @@ func (r *registries) root(ctx context.Context, ref Reference) (ocispec.Descripto
 	parsed, err := name.ParseReference(ref.String(), name.StrictValidation)
 	if err != nil {
 		return ocispec.Descriptor{}, nil, err
+	}
+	from := repository{r, parsed.Context()}
+	if root, data := r.cachedRoot(ref.Digest); data != nil {
+		return root, inMemory{map[digest.Digest][]byte{root.Digest: data}, from}, nil
 	}
 	got, err := r.puller.Get(ctx, parsed)
 	if err != nil {
@@ -51,41 +73,72 @@ func (r *registries) root(ctx context.Context, ref Reference) (ocispec.Descripto
 		Digest:    digest.Digest(got.Digest.String()),
 		Size:      got.Size,
 	}
-	known := map[digest.Digest][]byte{root.Digest: got.Manifest}
-	return root, inMemory{known, repository{r.puller, parsed.Context()}}, nil
+	r.keep(ctx, root.Digest, got.Manifest)
+	return root, inMemory{map[digest.Digest][]byte{root.Digest: got.Manifest}, from}, nil
+}
+
+// cachedRoot is an index or manifest by its digest, if it is in the cache and says itself what it is.
+func (r *registries) cachedRoot(of string) (ocispec.Descriptor, []byte) {
+	if r.cache == nil || of == "" {
+		return ocispec.Descriptor{}, nil
+	}
+	data := r.cache.Bytes(of)
+	var said struct {
+		MediaType string `json:"mediaType"`
+	}
+	if json.Unmarshal(data, &said) != nil || said.MediaType == "" {
+		return ocispec.Descriptor{}, nil
+	}
+	return ocispec.Descriptor{MediaType: said.MediaType, Digest: digest.Digest(of), Size: int64(len(data))}, data
+}
+
+// keep puts an index or manifest into the cache.
+func (r *registries) keep(ctx context.Context, d digest.Digest, data []byte) {
+	if r.cache == nil {
+		return
+	}
+	kept, err := r.cache.Blob(ctx, d.String(), int64(len(data)), func(_ context.Context, offset int64) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(data[offset:])), nil
+	})
+	if err == nil {
+		_, _ = io.Copy(io.Discard, kept) // a cache that does not take it is no hindrance
+		kept.Close()
+	}
 }
 
 // repository is the store of one repository.
 type repository struct {
-	puller *remote.Puller
-	name   name.Repository
+	registries *registries
+	name       name.Repository
 }
 
 func (r repository) manifest(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
-	got, err := r.puller.Get(ctx, r.name.Digest(d.Digest.String()))
+	if r.registries.cache != nil {
+		if data := r.registries.cache.Bytes(d.Digest.String()); data != nil {
+			return data, nil
+		}
+	}
+	got, err := r.registries.puller.Get(ctx, r.name.Digest(d.Digest.String()))
 	if err != nil {
 		return nil, explain(r.name.RegistryStr(), err)
 	}
+	r.registries.keep(ctx, d.Digest, got.Manifest)
 	return got.Manifest, nil
 }
 
 func (r repository) blob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
-	open := func() (io.ReadCloser, error) {
-		layer, err := r.puller.Layer(ctx, r.name.Digest(d.Digest.String()))
+	open := func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+		body, err := r.openAt(ctx, d, offset)
 		if err != nil {
-			return nil, explain(r.name.RegistryStr(), err)
+			return nil, err
 		}
-		body, err := layer.Compressed()
-		if err != nil {
-			return nil, explain(r.name.RegistryStr(), err)
-		}
-		return body, nil
+		reopen := func(offset int64) (io.ReadCloser, error) { return r.openAt(ctx, d, offset) }
+		return &resuming{ctx: ctx, body: body, open: reopen, offset: offset}, nil
 	}
-	body, err := open()
-	if err != nil {
-		return nil, err
+	if r.registries.cache == nil {
+		return open(ctx, 0)
 	}
-	return &resuming{ctx: ctx, body: body, open: open}, nil
+	return r.registries.cache.Blob(ctx, d.Digest.String(), d.Size, open)
 }
 
 // explain makes a registry's answer a sentence with a remedy.
@@ -106,12 +159,12 @@ func explain(host string, err error) error {
 // retries is how often the download of one blob is taken up again after it broke off.
 const retries = 3
 
-// resuming reads a blob and, if the connection breaks, opens it again and skips what
-// it has handed on already. The reader of the blob sees one stream and checks its digest.
+// resuming reads a blob and, if the connection breaks, goes on from there with another. The reader of the blob
+// sees one stream and checks its digest.
 type resuming struct {
 	ctx    context.Context
 	body   io.ReadCloser
-	open   func() (io.ReadCloser, error)
+	open   func(offset int64) (io.ReadCloser, error)
 	offset int64
 	broken int
 }
@@ -123,12 +176,8 @@ func (r *resuming) Read(p []byte) (int, error) {
 		return n, err
 	}
 	r.broken++
-	again, openErr := r.open()
+	again, openErr := r.open(r.offset)
 	if openErr != nil {
-		return n, err
-	}
-	if _, skipErr := io.CopyN(io.Discard, again, r.offset); skipErr != nil {
-		again.Close()
 		return n, err
 	}
 	r.body.Close()

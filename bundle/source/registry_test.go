@@ -23,7 +23,7 @@ type breaking struct {
 
 func (b *breaking) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") && b.left.Add(-1) >= 0 {
-		w = &shortWriter{ResponseWriter: w, left: 700}
+		w = &shortWriter{ResponseWriter: w, left: 50}
 	}
 	b.Handler.ServeHTTP(w, r)
 }
@@ -54,7 +54,7 @@ func TestBrokenDownloadIsResumed(t *testing.T) {
 		host := strings.TrimPrefix(server.URL, "http://")
 		push(t, host+"/app:1", image(t, "linux/amd64", "the layer"))
 
-		pulls := must(newRegistries())(t)
+		pulls := must(newRegistries(""))(t)
 		ref := must(Normalize(host + "/app:1"))(t)
 		root, s, err := pulls.root(context.Background(), ref)
 		if err != nil {

@@ -1,0 +1,93 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// blobClient logs in to a repository to fetch its blobs. remote.Puller hashes each blob, which the writer of the bundle does
+// anyhow, and cannot begin in the middle of one.
+func (r *registries) blobClient(ctx context.Context, repository name.Repository) (*http.Client, error) {
+	return r.clients.do(repository.String(), func() (*http.Client, error) {
+		auth, err := authn.Resolve(ctx, authn.DefaultKeychain, repository)
+		if err != nil {
+			return nil, err
+		}
+		through := transport.NewUserAgent(transport.NewRetry(remote.DefaultTransport), userAgent)
+		authorized, err := transport.NewWithContext(ctx, repository.Registry, auth, through, []string{repository.Scope(transport.PullScope)})
+		if err != nil {
+			return nil, err
+		}
+		return &http.Client{Transport: authorized, CheckRedirect: staysOutside}, nil
+	})
+}
+
+// staysOutside refuses what would make the packager's machine ask its own network in the name of a registry: a redirect to an
+// address that is not public, as cloud providers' metadata services have.
+func staysOutside(request *http.Request, via []*http.Request) error {
+	const most = 10
+	to := request.URL.Hostname()
+	if len(via) >= most {
+		return fmt.Errorf("%s redirects more than %d times", via[0].URL.Hostname(), most)
+	}
+	address, err := netip.ParseAddr(to)
+	if err != nil || to == via[0].URL.Hostname() {
+		return nil
+	}
+	if address = address.Unmap(); address.IsPrivate() || address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified() {
+		return fmt.Errorf("%s redirects to %s, which is not a public address", via[0].URL.Hostname(), to)
+	}
+	return nil
+}
+
+// openAt fetches a blob from a byte on. A registry that knows no ranges is made to send the whole.
+func (r repository) openAt(ctx context.Context, d ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	if offset > 0 && offset >= d.Size {
+		return http.NoBody, nil
+	}
+	response, err := r.request(ctx, d, offset)
+	if err == nil && response.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		response.Body.Close()
+		response, err = r.request(ctx, d, 0)
+	}
+	if err != nil {
+		return nil, explain(r.name.RegistryStr(), err)
+	}
+	if err := transport.CheckError(response, http.StatusOK, http.StatusPartialContent); err != nil {
+		response.Body.Close()
+		return nil, explain(r.name.RegistryStr(), err)
+	}
+	if response.StatusCode == http.StatusOK && offset > 0 {
+		if _, err := io.CopyN(io.Discard, response.Body, offset); err != nil {
+			response.Body.Close()
+			return nil, err
+		}
+	}
+	return response.Body, nil
+}
+
+func (r repository) request(ctx context.Context, d ocispec.Descriptor, offset int64) (*http.Response, error) {
+	client, err := r.registries.blobClient(ctx, r.name)
+	if err != nil {
+		return nil, err
+	}
+	url := fmt.Sprintf("%s://%s/v2/%s/blobs/%s", r.name.Scheme(), r.name.RegistryStr(), r.name.RepositoryStr(), d.Digest)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept-Encoding", "identity")
+	if offset > 0 {
+		request.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, d.Size-1))
+	}
+	return client.Do(request)
+}
