@@ -25,6 +25,7 @@ type Options struct {
 	SystemBundle  string           // path of the bundle that a missing spec.from means
 	Trust         bundle.Trust     // who must have signed the bundles of spec.from
 	Lock          *Lock            // digests to keep to; nil takes everything as it is now
+	Locked        bool             // fail with a [*DriftError] if the bundle would not be the one that Lock describes
 	IssuedAt      time.Time        // instead of the lock's or the present time, unless zero
 	Now           func() time.Time // nil is time.Now
 	Concurrency   int              // images looked up at a time; 0 is 8
@@ -147,6 +148,11 @@ func Gather(ctx context.Context, spec *Spec, options Options) (_ *Gathered, err 
 	}
 	if err := g.finish(); err != nil {
 		return nil, err
+	}
+	if options.Locked {
+		if differences := drift(options.Lock, &g.lock); len(differences) > 0 {
+			return nil, &DriftError{differences}
+		}
 	}
 	return &Gathered{Content: g.content, Lock: &g.lock, Images: g.report(), trees: g.trees}, nil
 }

@@ -27,7 +27,8 @@ type buildOptions struct {
 	file, bundle       string
 	key                keyFlags
 	platforms, fromKey []string
-	update             bool
+	update, locked     bool
+	cache              string
 	concurrency        int
 	output             string
 }
@@ -41,9 +42,11 @@ func newBuildCommand(e *env) *cobra.Command {
 archives, charts, manifests, files, and the contents of other signed bundles.
 
 airgap.lock, beside airgap.yaml, keeps the digest of everything that was fetched and the issue time: the same
-inputs, lock and key give the same bytes. --update takes what tags mean now. SOURCE_DATE_EPOCH
-sets the issue time. The password of the key is taken from --password-file or COSIGN_PASSWORD, or asked for. Several --key
-sign one after the other; others can add their signatures later, with ` + "`airgap sign`" + `.
+inputs, lock and key give the same bytes. --update takes what tags mean now; --locked fails rather than build
+anything but what the lock describes. SOURCE_DATE_EPOCH sets the issue time. --cache keeps what registries give in
+a folder: a build that broke off goes on from there, the next one fetches what is new. The password of the key is taken
+from --password-file or COSIGN_PASSWORD, or asked for. Several --key sign one after the other; others can add their
+signatures later, with ` + "`airgap sign`" + `.
 
 An airgap.yaml:
 
@@ -78,6 +81,8 @@ Images that charts and manifests name are found by rendering them, as ` + "`airg
 	flags.StringArrayVar(&o.platforms, "platform", nil, "`os/architecture` to carry, instead of spec.platforms (repeatable)")
 	flags.StringArrayVar(&o.fromKey, "from-key", nil, "public key `file` of a bundle in spec.from; the key that signs is trusted too (repeatable)")
 	flags.BoolVar(&o.update, "update", false, "take what tags mean now and renew airgap.lock")
+	flags.BoolVar(&o.locked, "locked", false, "fail if the bundle would not be the one that airgap.lock describes")
+	flags.StringVar(&o.cache, "cache", "", "`folder` that keeps what is fetched from registries, for the next build (see airgap cache prune)")
 	flags.IntVar(&o.concurrency, "concurrency", 0, "`number` of images looked up and layers fetched at a time (default: chosen)")
 	addOutputFlag(cmd, &o.output, "")
 	return cmd
@@ -121,7 +126,7 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	}
 	gathered, err := source.Gather(ctx, spec, options)
 	if err != nil {
-		return fromHint(err)
+		return gatherHint(err)
 	}
 	defer gathered.Close()
 
@@ -173,9 +178,12 @@ func (e *env) sourceOptions(spec *source.Spec, o buildOptions, keys []*signing.P
 	if o.concurrency < 0 {
 		return source.Options{}, &usageError{fmt.Errorf("--concurrency %d: want a positive number", o.concurrency)}
 	}
+	if o.locked && o.update {
+		return source.Options{}, &usageError{errors.New("--locked keeps to airgap.lock, --update renews it: which?")}
+	}
 	versions := stampedVersions()
 	options := source.Options{
-		Platforms: o.platforms, Concurrency: o.concurrency, Now: e.now,
+		Platforms: o.platforms, Locked: o.locked, Cache: o.cache, Concurrency: o.concurrency, Now: e.now,
 		AirgapVersion: versions.Airgap, KubernetesVersion: versions.Kubernetes,
 	}
 	trusted, err := readPublicKeys(o.fromKey)
@@ -195,6 +203,9 @@ func (e *env) sourceOptions(spec *source.Spec, o buildOptions, keys []*signing.P
 		if options.Lock, err = source.ReadLock(spec.LockPath()); err != nil {
 			return options, err
 		}
+	}
+	if o.locked && options.Lock == nil {
+		return options, withHint(&usageError{fmt.Errorf("--locked: there is no %s", spec.LockPath())}, "a build without --locked writes it")
 	}
 	if text, ok := e.getenv("SOURCE_DATE_EPOCH"); ok {
 		seconds, err := strconv.ParseInt(text, 10, 64)
@@ -228,8 +239,12 @@ func (e *env) systemBundle() (string, error) {
 		"put system.airgap beside the executable, name it in spec.from, or write `from: []` for a bundle of content only")
 }
 
-// fromHint says which flag trusts the bundle that a spec starts from.
-func fromHint(err error) error {
+// gatherHint says which flag accepts what has changed, or trusts the bundle that a spec starts from.
+func gatherHint(err error) error {
+	var drift *source.DriftError
+	if errors.As(err, &drift) {
+		return withHint(err, "if that is meant, build without --locked, or with --update to take what tags mean now")
+	}
 	var from *source.FromError
 	if !errors.As(err, &from) {
 		return err

@@ -62,6 +62,7 @@ func exitCode(ctx context.Context, err error) int {
 	var usage *usageError
 	var spec *source.Error
 	var preflight *preflightError
+	var drift *source.DriftError
 	var command crictl.ExitStatus
 	switch {
 	case errors.As(err, &command):
@@ -74,6 +75,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitUsage
 	case errors.As(err, &preflight):
 		return exitPreflight
+	case errors.As(err, &drift):
+		return exitRefused
 	}
 	for _, refusal := range refusals {
 		if errors.Is(err, refusal) {
