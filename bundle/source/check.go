@@ -114,8 +114,8 @@ func (c *checker) contents(contents *Contents) {
 }
 
 func (c *checker) image(node string, image Image) {
-	if kind, _, _ := splitSource(image.Source); kind == registrySource {
-		if _, err := Normalize(image.Source); err != nil {
+	if kind, reference, _ := splitSource(image.Source); kind == registrySource {
+		if _, err := Normalize(reference); err != nil {
 			c.wrong(node, "is not an image reference: %q: %v", image.Source, err)
 		}
 	}

@@ -4,7 +4,7 @@
 //
 // # Where images come from
 //
-//	docker.io/library/nginx:1.29     a registry, with the credentials of the Docker configuration
+//	docker.io/library/nginx:1.29     a registry, with the credentials of the Docker configuration (docker:// may stand before)
 //	oci:./out/app:latest             an OCI image layout, and which of its images
 //	oci-archive:./app.tar.zst:1.2    the same in a tar, in any compression
 //	docker-archive:./app.tar         what `docker save` writes, in any compression
@@ -15,6 +15,14 @@
 // and the writer checks them against the digests gathered here. Archives of the
 // old Docker kind know no digests and are hashed first; a compressed archive
 // is first expanded into an unnamed temporary file, because its layers are needed out of order.
+//
+// # What of an image is carried
+//
+// An index is carried as it is, so that its digest stays true, with what the wanted platforms need and no more: of each, the
+// manifest that containerd would take there (linux/arm/v7 takes v6 if there is no v7; no platform takes another
+// architecture's), its config and layers. Attestations and signatures among an index' children are left out. Layers may be
+// gzip, zstd or plain, foreign too if somebody gives them. What a machine could not unpack is refused here: Docker's schema 1,
+// encrypted layers, a config for another architecture than the index says or with another number of layers.
 //
 // # Reproducible
 //

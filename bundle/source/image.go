@@ -51,7 +51,7 @@ func (g *gatherer) locate(ctx context.Context, entry Image, image *wantedImage) 
 	kind, file, selector := splitSource(entry.Source)
 	name := entry.Name
 	if kind == registrySource {
-		ref, err := Normalize(entry.Source)
+		ref, err := Normalize(file)
 		if err != nil {
 			return err
 		}

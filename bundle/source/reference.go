@@ -59,9 +59,13 @@ const (
 	dockerArchiveSource = "docker-archive"
 )
 
+// dockerScheme may stand before a registry's image, as skopeo writes it.
+const dockerScheme = "docker://"
+
 // splitSource takes an entry of spec.images apart: "oci:./out/app:latest" is oci, "./out/app",
 // "latest". For a registry, path is the reference.
 func splitSource(text string) (kind, path, selector string) {
+	text = strings.TrimPrefix(text, dockerScheme)
 	kind, rest, found := strings.Cut(text, ":")
 	if !found || !slices.Contains([]string{layoutSource, layoutArchiveSource, dockerArchiveSource}, kind) {
 		return registrySource, text, ""
@@ -83,7 +87,10 @@ func parsePlatform(text string) (string, error) {
 }
 
 // platformName is the spelling of a platform in a bundle.
-func platformName(platform ocispec.Platform) string {
+func platformName(platform ocispec.Platform) string { return platforms.Format(bare(platform)) }
+
+// bare is a platform in its normal spelling, without the version of the system, which bundles do not tell apart.
+func bare(platform ocispec.Platform) ocispec.Platform {
 	platform.OSVersion, platform.OSFeatures = "", nil
-	return platforms.Format(platforms.Normalize(platform))
+	return platforms.Normalize(platform)
 }

@@ -38,6 +38,7 @@ func TestNormalize(t *testing.T) {
 func TestSplitSource(t *testing.T) {
 	for text, want := range map[string][3]string{
 		"nginx:1.29":                         {registrySource, "nginx:1.29", ""},
+		"docker://quay.io/a/b:1":             {registrySource, "quay.io/a/b:1", ""},
 		"localhost:5000/a":                   {registrySource, "localhost:5000/a", ""},
 		"oci:./out/app":                      {layoutSource, "./out/app", ""},
 		"oci:./out/app:latest":               {layoutSource, "./out/app", "latest"},
