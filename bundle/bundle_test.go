@@ -220,10 +220,13 @@ func TestCreateCancelled(t *testing.T) {
 
 func TestCreateLeavesAFolderAlone(t *testing.T) {
 	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "letter"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := Create(context.Background(), dir+"/", testContent(t, 10), CreateOptions{}); err == nil || !strings.Contains(err.Error(), "already there") {
 		t.Errorf("error %v", err)
 	}
-	assertOnly(t, dir)
+	assertOnly(t, dir, "letter")
 }
 
 // TestGraphIsClosed takes one blob away, or adds one, and expects Create to notice.

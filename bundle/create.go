@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -25,6 +24,7 @@ const defaultConcurrency = 4
 type CreateOptions struct {
 	Signers     []*signing.PrivateKey // none makes an unsigned bundle, which installs only when asked to explicitly
 	Directory   bool                  // write a folder instead of a tar; so does an output that ends in "/"
+	PartBytes   int64                 // above 0: cut the tar into parts of so many bytes, named by [PartName]
 	Concurrency int                   // blobs fetched at once; 0 means 4. The bytes written do not depend on it.
 
 	// Progress is told how many of all bytes have been written, never from two goroutines at once. May be nil.
@@ -36,18 +36,14 @@ type CreateOptions struct {
 // The manifest is made and signed, and each header laid, before a layer is fetched; then blobs stream straight to
 // their place, several at a time, each held against what was signed. The output
 // appears under its name when it is complete and on disk; after an error nothing of it is left.
-// A file that is already there is replaced, a folder is not.
+// A bundle that is already there is replaced, whole: a file and a folder in one step, parts so that the first is there only with
+// all others. Of a folder, what stays the same is neither fetched nor written again, where the file system has hard links.
 func Create(ctx context.Context, output string, c Content, opts CreateOptions) (*Manifest, error) {
 	p, err := newPlan(ctx, c, opts.Signers)
 	if err != nil {
 		return nil, err
 	}
-	var sink sink
-	if opts.Directory || strings.HasSuffix(output, "/") {
-		sink, err = newFolderSink(output, p)
-	} else {
-		sink, err = newTarSink(output, p)
-	}
+	sink, err := newSink(output, p, opts.Directory, opts.PartBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -59,22 +55,6 @@ func Create(ctx context.Context, output string, c Content, opts CreateOptions) (
 		return nil, errors.Join(err, sink.abort())
 	}
 	return p.manifest, nil
-}
-
-// sink is where a bundle is written: a tar, or a folder.
-type sink interface {
-	// item returns where item i of the plan is written; contents start at offset. Called from several goroutines.
-	item(i int) (w itemWriter, offset int64, err error)
-	// commit makes the bundle durable and visible under its name.
-	commit() error
-	// abort removes whatever commit has not made visible.
-	abort() error
-}
-
-// itemWriter takes the contents of one item. Close makes a file of its own durable.
-type itemWriter interface {
-	io.WriterAt
-	io.Closer
 }
 
 // write copies every item to the sink with the given number of workers.
@@ -118,12 +98,19 @@ func (p *plan) reporter(progress func(done, total int64)) func(n int) {
 }
 
 func (p *plan) writeItem(ctx context.Context, sink sink, i int, buffer []byte, report func(n int)) (err error) {
+	item := p.items[i]
+	kept, err := sink.keep(ctx, i, buffer)
+	if kept {
+		report(int(item.size))
+	}
+	if kept || err != nil {
+		return err
+	}
 	w, offset, err := sink.item(i)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	item := p.items[i]
 	return copyBlob(ctx, Entry{Path: item.name, Size: item.size, SHA256: item.sha256}, item.open, buffer, func(b []byte) error {
 		n, err := w.WriteAt(b, offset)
 		offset += int64(n)

@@ -58,9 +58,15 @@
 // two zero blocks, then the end of the stream: no padding to a larger record. Every byte is thus determined by
 // the manifest, the signatures and the blobs.
 //
+// # Parts
+//
+// A tar may be cut into files: site.airgap.001, site.airgap.002 and so on to 999 at most, all of the first one's size but the last,
+// which has what is left. Joined they are the tar; nothing is added. Where the first is, all are: its writer names it last.
+//
 // # The folder
 //
-// The same files under the same names, and nothing else but the folders blobs and blobs/sha256.
+// The same files under the same names, and nothing else but the folders blobs and blobs/sha256. A writer puts a new bundle in the place
+// of another in one step; files that both have may stay the same files.
 //
 // # From other machines
 //

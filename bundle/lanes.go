@@ -23,7 +23,6 @@ const (
 // medium is hashed as fast as the cores can, in a memory that depends neither on the bundle nor on its entries.
 type lanes struct {
 	entries []Entry
-	remedy  string
 	open    func(first, after int) (medium, error)
 	read    func(bytes int)
 
@@ -51,16 +50,17 @@ type lane struct {
 type piece struct {
 	chunk  []byte
 	entry  int
-	begins int64 // offset of the entry's contents
-	last   bool  // of its entry
+	begins int64  // offset of the entry's contents
+	last   bool   // of its entry
+	remedy string // what to do about the entry if it is not what was signed; of the last piece
 }
 
 // verifySections checks the entries that open gives access to, and the end after them. read is told how many bytes each
-// read has brought; remedy is what to do about a refused entry. If several are refused the error is that of the first.
-func verifySections(ctx context.Context, entries []Entry, open func(first, after int) (medium, error), read func(bytes int), remedy string) error {
+// read has brought. If several are refused the error is that of the first.
+func verifySections(ctx context.Context, entries []Entry, open func(first, after int) (medium, error), read func(bytes int)) error {
 	count := max(1, min(runtime.GOMAXPROCS(0), maxLanes, len(entries)))
 	l := &lanes{
-		entries: entries, remedy: remedy, open: open, read: read, refused: len(entries) + 1,
+		entries: entries, open: open, read: read, refused: len(entries) + 1,
 		free: make(chan []byte, count*(laneChunks+1)+1), moved: make(chan struct{}, 1),
 	}
 	for range cap(l.free) {
@@ -169,11 +169,14 @@ func (l *lanes) step(lane *lane) (err error) {
 	n := min(lane.left, chunkBytes)
 	if _, err := io.ReadFull(lane.medium, chunk[:n]); err != nil {
 		l.free <- chunk
-		return readError(err, l.entries[lane.at].Path, lane.medium.position(), l.remedy)
+		return readError(err, l.entries[lane.at].Path, lane.medium.position(), lane.medium.remedy())
 	}
 	l.read(int(n))
 	lane.left -= n
 	p := piece{chunk: chunk[:n], entry: lane.at, begins: lane.medium.begins(), last: lane.left == 0}
+	if p.last {
+		p.remedy = lane.medium.remedy()
+	}
 	lane.pieces <- p // never waits: pick has seen room, and nobody else sends
 	if !p.last {
 		return nil
@@ -208,7 +211,7 @@ func (l *lanes) hash(lane *lane) {
 	for p := range lane.pieces {
 		hash.Write(p.chunk)
 		if p.last {
-			if err := checkDigest(l.entries[p.entry], hash.Sum(nil), p.begins, l.remedy); err != nil {
+			if err := checkDigest(l.entries[p.entry], hash.Sum(nil), p.begins, p.remedy); err != nil {
 				l.refuse(p.entry, err)
 			}
 			hash.Reset()

@@ -26,10 +26,10 @@ type watchedTar struct {
 
 func watch(data []byte) *watchedTar { return &watchedTar{data: data, reads: make([]int, len(data))} }
 
-func (w *watchedTar) Expect(int64) error { return nil }
-func (w *watchedTar) Remedy() string     { return recopy }
-func (w *watchedTar) Close() error       { return nil }
-func (w *watchedTar) Whole() io.ReaderAt { return w }
+func (w *watchedTar) Expect(int64) error         { return nil }
+func (w *watchedTar) Remedy(int64, int64) string { return recopy }
+func (w *watchedTar) Close() error               { return nil }
+func (w *watchedTar) Whole() io.ReaderAt         { return w }
 
 func (w *watchedTar) Read(p []byte) (int, error) {
 	n, err := w.ReadAt(p, w.at)

@@ -107,7 +107,11 @@ func (t *tarMedium) enter(name string) (int64, error) {
 }
 
 func (t *tarMedium) next(read int) (int, error) { return read, nil }
-func (t *tarMedium) remedy() string             { return t.source.Remedy() }
+
+// remedy is that for the entry which was entered last and what has been read after it.
+func (t *tarMedium) remedy() string {
+	return t.source.Remedy(max(0, t.start-tarBlockBytes), t.read+1)
+}
 
 func (t *tarMedium) begins() int64   { return t.start }
 func (t *tarMedium) position() int64 { return t.read }

@@ -32,12 +32,12 @@ type plan struct {
 type item struct {
 	name   string
 	size   int64
-	sha256 string // hex; empty for what Create itself has made
+	sha256 string // hex
 	open   func(context.Context) (io.ReadCloser, error)
 }
 
 func memoryItem(name string, data []byte) item {
-	return item{name: name, size: int64(len(data)), open: func(context.Context) (io.ReadCloser, error) {
+	return item{name: name, size: int64(len(data)), sha256: strings.TrimPrefix(digestOf(data), digestPrefix), open: func(context.Context) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(data)), nil
 	}}
 }

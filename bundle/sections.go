@@ -49,9 +49,9 @@ type tarSection struct {
 	whole TarStream
 }
 
-func (tarSection) Expect(int64) error { return nil }
-func (s tarSection) Remedy() string   { return s.whole.Remedy() }
-func (tarSection) Close() error       { return nil }
+func (tarSection) Expect(int64) error                 { return nil }
+func (s tarSection) Remedy(first, after int64) string { return s.whole.Remedy(first, after) }
+func (tarSection) Close() error                       { return nil }
 
 // aheadReader is a tar of which data, at offset, has been read already.
 type aheadReader struct {

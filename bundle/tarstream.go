@@ -13,8 +13,9 @@ type TarStream interface {
 	// Expect is told the length of the whole tar in bytes once the manifest is trusted, so that a stream which
 	// knows its own can refuse before the long entries are read. Some bytes beyond the manifest may have been read by then.
 	Expect(bytes int64) error
-	// Remedy is what to do about bytes that cannot be read, or are not what was written.
-	Remedy() string
+	// Remedy is what to do about bytes that cannot be read, or are not what was written: some of those from offset first of the
+	// tar up to, without it, after.
+	Remedy(first, after int64) string
 }
 
 // WholeTar is a [TarStream] that can be read at several places, so that [Reader.Verify] hashes several entries at once.
@@ -37,8 +38,8 @@ func OpenTar(stream TarStream, trust Trust) (*Reader, error) {
 // tarFile is the tar in a file. What it should be long shows when its end is read.
 type tarFile struct{ *os.File }
 
-func (tarFile) Expect(int64) error { return nil }
-func (tarFile) Remedy() string     { return recopy }
+func (tarFile) Expect(int64) error         { return nil }
+func (tarFile) Remedy(int64, int64) string { return recopy }
 
 // Whole implements [WholeTar] for all but a pipe or a terminal.
 func (f tarFile) Whole() io.ReaderAt {
@@ -51,6 +52,6 @@ func (f tarFile) Whole() io.ReaderAt {
 // anyTar is a tar that nothing is known of.
 type anyTar struct{ io.Reader }
 
-func (anyTar) Expect(int64) error { return nil }
-func (anyTar) Remedy() string     { return recopy }
-func (anyTar) Close() error       { return nil }
+func (anyTar) Expect(int64) error         { return nil }
+func (anyTar) Remedy(int64, int64) string { return recopy }
+func (anyTar) Close() error               { return nil }

@@ -15,6 +15,18 @@ func (m *Manifest) Size() int64 {
 	return total
 }
 
+// TarBytes returns how many bytes the bundle has as a tar, whatever it is read from.
+func (r *Reader) TarBytes() int64 {
+	total := int64(2 * tarBlockBytes)
+	for _, f := range r.head {
+		total += tarBlockBytes + paddedSize(int64(len(f.Data)))
+	}
+	for _, e := range r.manifest.Entries {
+		total += tarBlockBytes + paddedSize(e.Size)
+	}
+	return total
+}
+
 // Verify reads the bundle at path, a file or a folder, through and returns its manifest and the IDs of
 // those who signed it once every byte has been checked. progress is as for [Reader.Verify].
 func Verify(ctx context.Context, path string, trust Trust, progress func(done, total int64)) (*Manifest, []string, error) {
@@ -68,7 +80,7 @@ func (r *Reader) verifySections(ctx context.Context, counter *counter) (done boo
 		return false, nil
 	}
 	r.read = len(r.manifest.Entries)
-	if r.err = verifySections(ctx, rest, open, counter.add, m.remedy()); r.err != nil {
+	if r.err = verifySections(ctx, rest, open, counter.add); r.err != nil {
 		return true, r.err
 	}
 	r.err = io.EOF

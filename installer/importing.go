@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airgap/bundle"
+	"airgap/bundle/media"
 	"airgap/installer/preflight"
 	"airgap/internal/atomicfile"
 	"airgap/internal/progress"
@@ -171,10 +172,10 @@ func (r *run) deliver(ctx context.Context, entry bundle.Entry, content io.Reader
 
 // ofBundle says which medium an error comes from, unless the error does.
 func (r *run) ofBundle(err error) error {
-	if r.Bundle == "" || strings.Contains(err.Error(), r.Bundle) {
+	if r.Bundle == "" || strings.Contains(err.Error(), media.Name(r.Bundle)) {
 		return err
 	}
-	return fmt.Errorf("%s: %w", r.Bundle, err)
+	return fmt.Errorf("%s: %w", media.Name(r.Bundle), err)
 }
 
 // countingReader reports what is read, and ends with its context.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"airgap/bundle/media"
 	"airgap/internal/hostinfo"
 	"airgap/node/config"
 	"airgap/signing"
@@ -38,8 +39,9 @@ const DefaultTimeout = 10 * time.Minute
 
 // Options is what an install is told.
 type Options struct {
-	Bundle string       // path of the bundle: a file or a folder; empty with Join: those of the cluster
-	Join   *JoinOptions // nil: the machine becomes a cluster's first, or gets a bundle more
+	Bundle string        // where the bundle is, as for [media.Open]; empty with Join: those of the cluster
+	Media  media.Options // how it is opened
+	Join   *JoinOptions  // nil: the machine becomes a cluster's first, or gets a bundle more
 
 	Keys           []signing.PublicKey // accepted by a first install, which makes them the machine's trust
 	Threshold      int                 // how many of them, or of the keys that the machine trusts, must have signed; 0: one, or as many as the machine's trust says

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"airgap/bundle/media"
 	"airgap/installer/preflight"
 	"airgap/internal/progress"
 )
@@ -31,7 +32,7 @@ var steps = []step{
 		return "the cluster of " + r.Join.Server
 	}},
 	{name: "verify", do: (*run).verify, about: func(r *run) string {
-		return fmt.Sprintf("the signature of %s", r.Bundle)
+		return "the signature of " + media.Name(r.Bundle)
 	}},
 	{name: "preflight", do: (*run).preflight, about: func(*run) string {
 		return "what could stop the install later"

@@ -2,11 +2,13 @@ package installer
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"strings"
 
 	"airgap/bundle"
+	"airgap/bundle/media"
 	"airgap/installer/preflight"
 	"airgap/signing"
 )
@@ -51,10 +53,13 @@ func (r *run) openBundle(ctx context.Context, trust bundle.Trust) (err error) {
 		r.reader, r.remote = r.member.queue[0].reader, r.member.queue[0].remote
 		return nil
 	}
-	if _, err := os.Stat(r.Bundle); err != nil {
+	r.reader, err = media.Open(ctx, r.Bundle, trust, r.Media)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && media.IsPath(r.Bundle):
 		return fmt.Errorf("%w: %w; is the stick mounted?", ErrUsage, err)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, media.ErrNotFirst):
+		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	r.reader, err = bundle.Open(r.Bundle, trust)
 	return err
 }
 

@@ -31,6 +31,7 @@ type buildOptions struct {
 	cache              string
 	concurrency        int
 	output             string
+	split              string
 }
 
 func newBuildCommand(e *env) *cobra.Command {
@@ -76,7 +77,8 @@ Images that charts and manifests name are found by rendering them, as ` + "`airg
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&o.file, "file", "f", "airgap.yaml", "`file` that says what to gather")
-	flags.StringVarP(&o.bundle, "bundle", "o", "", "`file` to write; a name that ends in / is written as a folder")
+	flags.StringVarP(&o.bundle, "bundle", "o", "", "`file` to write; a name that ends in / is written as a folder, where what stays the same is left as it is")
+	addSplitFlag(cmd, &o.split)
 	o.key.add(cmd, "to sign with (repeatable)")
 	flags.StringArrayVar(&o.platforms, "platform", nil, "`os/architecture` to carry, instead of spec.platforms (repeatable)")
 	flags.StringArrayVar(&o.fromKey, "from-key", nil, "public key `file` of a bundle in spec.from; the key that signs is trusted too (repeatable)")
@@ -112,6 +114,10 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	if err := checkOutput(o.output); err != nil {
 		return err
 	}
+	partBytes, err := splitSize(o.split, o.bundle)
+	if err != nil {
+		return err
+	}
 	spec, err := loadSpec(o.file)
 	if err != nil {
 		return err
@@ -133,10 +139,10 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	bar := e.progress("build", o.output)
 	defer bar.Stop()
 	manifest, err := bundle.Create(ctx, o.bundle, gathered.Content, bundle.CreateOptions{
-		Signers: keys, Concurrency: o.concurrency, Progress: bar.Set,
+		Signers: keys, Concurrency: o.concurrency, PartBytes: partBytes, Progress: bar.Set,
 	})
 	if err != nil {
-		return err
+		return fileSizeHint(err)
 	}
 	bar.Done()
 	if err := gathered.Lock.Write(spec.LockPath()); err != nil {

@@ -48,6 +48,9 @@ func (e *env) check(ctx context.Context, bundle string, f *installFlags) error {
 	if err != nil {
 		return err
 	}
+	if opts.Media, err = f.from.options(e, bundle); err != nil {
+		return err
+	}
 	findings, err := installer.Check(ctx, opts)
 	var problems *installer.PreflightError
 	if err != nil && !errors.As(err, &problems) {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/bundle/media"
 	"airgap/internal/progress"
 )
 
@@ -14,18 +16,24 @@ var _ = register(newInspectCommand)
 func newInspectCommand(e *env) *cobra.Command {
 	var trust trustFlags
 	var output string
+	var from mediaFlags
 	cmd := &cobra.Command{
 		Use:   "inspect BUNDLE",
 		Short: "Show what is in a bundle",
 		Long: `Show what is in a bundle. Only its head is read: this says what the maker signed, not that the rest of
 the file is undamaged, which is what verify does. Without --key not even the signature
-is checked, and the report says so.`,
+is checked, and the report says so.
+
+` + bundleHelp,
 		Example: `  airgap inspect site.airgap --key site.pub
   airgap inspect site.airgap -o json | jq '.manifest.images[].reference'`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return e.inspect(args[0], trust, output) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.inspect(cmd.Context(), args[0], &from, trust, output)
+		},
 	}
 	trust.add(cmd)
+	from.add(cmd)
 	addOutputFlag(cmd, &output, "o")
 	return cmd
 }
@@ -39,25 +47,17 @@ type inspectReport struct {
 	Manifest *bundle.Manifest `json:"manifest"`
 }
 
-func (e *env) inspect(path string, flags trustFlags, output string) error {
+func (e *env) inspect(ctx context.Context, path string, from *mediaFlags, flags trustFlags, output string) error {
 	if err := checkOutput(output); err != nil {
 		return err
 	}
-	policy, err := flags.given()
+	reader, err := e.openUnproven(ctx, path, from, &flags)
 	if err != nil {
 		return err
 	}
-	var trust bundle.Trust = bundle.AllowUnsigned{}
-	if len(policy.Keys) > 0 {
-		trust = policy
-	}
-	reader, err := bundle.Open(path, trust)
-	if err != nil {
-		return missingBundle(err)
-	}
 	defer reader.Close()
 	report := inspectReport{
-		Bundle: path, Verified: len(reader.Signers()) > 0, Signers: reader.Signers(),
+		Bundle: media.Name(path), Verified: len(reader.Signers()) > 0, Signers: reader.Signers(),
 		Bytes: reader.Manifest().Size(), Manifest: reader.Manifest(),
 	}
 	if report.Signers == nil {

@@ -32,6 +32,7 @@ type installFlags struct {
 	config string
 	trust  trustFlags
 	getenv func(string) (string, bool)
+	from   mediaFlags
 	init   string
 	role   string
 	output string
@@ -62,6 +63,7 @@ func (f *installFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.init, "init", "", "what runs the node: systemd, openrc or none (default: what the host has)")
 	cmd.Flags().BoolVar(&f.allowUnsigned, "allow-unsigned", false, "accept a bundle that nobody has signed; the report records it")
 	cmd.Flags().BoolVar(&f.allowDowngrade, "allow-downgrade", false, "accept an older version of the bundle than this machine has had")
+	f.from.add(cmd)
 	addOutputFlag(cmd, &f.output, "")
 }
 
@@ -79,11 +81,14 @@ the nodes that have them, and verifies them itself: they are asked, not trusted.
 the network. The token is not written down.
 
 The first install sets which keys the machine trusts. The flags of ` + "`airgap server`" + ` are
-written to the node's configuration file.`,
+written to the node's configuration file.
+
+` + bundleHelp,
 		Example: `  airgap install /media/stick/site.airgap --key site.pub
   airgap install site.airgap --key site.pub --data-dir /srv/airgap --node-ip 10.0.0.5
   airgap install site.airgap --key site.pub --dry-run
   airgap install site-1.5.airgap
+  ssh desk cat site.airgap | airgap install - --key site.pub
   AIRGAP_TOKEN=K10… airgap install --server https://10.0.0.1:6443 --key site.pub`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -106,6 +111,9 @@ func (f *installFlags) addInstall(cmd *cobra.Command) {
 func (e *env) install(ctx context.Context, bundle string, f *installFlags) error {
 	opts, err := f.options(ctx, bundle)
 	if err != nil {
+		return err
+	}
+	if opts.Media, err = f.from.options(e, bundle); err != nil {
 		return err
 	}
 	if f.dryRun {

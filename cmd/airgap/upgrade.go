@@ -24,7 +24,9 @@ must become Ready with everything as well as before, and go on for the time of -
 does not, or the machine loses power before, the old version comes back by itself.
 
 A bundle of content only restarts nothing. Kubernetes goes up one minor version at a time, and an
-agent never before its servers.`,
+agent never before its servers.
+
+` + bundleHelp,
 		Example: `  airgap upgrade /media/stick/site-1.5.airgap
   airgap upgrade site-1.5.airgap --timeout 20m --probation 5m
   airgap upgrade site-1.5.airgap --dry-run`,

@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/bundle/media"
 	"airgap/internal/progress"
 	"airgap/node/config"
 )
@@ -19,22 +18,27 @@ var _ = register(newVerifyCommand)
 func newVerifyCommand(e *env) *cobra.Command {
 	var trust trustFlags
 	var dataDir, output string
+	var from mediaFlags
 	cmd := &cobra.Command{
 		Use:   "verify BUNDLE",
 		Short: "Check a bundle's signature and every one of its bytes",
 		Long: `Check a bundle's signature and every one of its bytes, reading it once. With several --key,
 any one of them is enough, or with --threshold as many as it says. On an installed machine --key can be left out: the keys
-that the machine trusts count.`,
+that the machine trusts count.
+
+` + bundleHelp,
 		Example: `  airgap verify site.airgap --key site.pub
   airgap verify site.airgap --key ann.pub --key bob.pub --key eve.pub --threshold 2
-  airgap verify /media/stick/site.airgap --key site.pub --output json`,
+  airgap verify /media/stick/site.airgap --key site.pub --output json
+  ssh desk cat site.airgap | airgap verify - --key site.pub`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return e.verify(cmd.Context(), args[0], trust, dataDir, output)
+			return e.verify(cmd.Context(), args[0], &from, trust, dataDir, output)
 		},
 	}
 	trust.add(cmd)
 	cmd.Flags().StringVarP(&dataDir, "data-dir", "d", config.DefaultDataDir, "`folder` of the node whose trusted keys count without --key")
+	from.add(cmd)
 	addOutputFlag(cmd, &output, "o")
 	return cmd
 }
@@ -50,7 +54,7 @@ type verifyReport struct {
 	Seconds  float64  `json:"seconds"`
 }
 
-func (e *env) verify(ctx context.Context, path string, trust trustFlags, dataDir, output string) error {
+func (e *env) verify(ctx context.Context, path string, from *mediaFlags, trust trustFlags, dataDir, output string) error {
 	began := e.now()
 	if err := checkOutput(output); err != nil {
 		return err
@@ -59,33 +63,30 @@ func (e *env) verify(ctx context.Context, path string, trust trustFlags, dataDir
 	if err != nil {
 		return err
 	}
+	reader, err := e.openBundle(ctx, path, policy, from)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
 	bar := e.progress("verify", output)
 	defer bar.Stop()
-	manifest, signers, err := bundle.Verify(ctx, path, policy, bar.Set)
-	if err != nil {
-		return missingBundle(err)
+	if err := reader.Verify(ctx, bar.Set); err != nil {
+		return fmt.Errorf("%s: %w", media.Name(path), missingBundle(err, path))
 	}
 	bar.Done()
+	manifest, signers := reader.Manifest(), reader.Signers()
 	report := verifyReport{
-		Bundle: path, Name: manifest.Name, Version: manifest.Version, IssuedAt: manifest.IssuedAt,
+		Bundle: media.Name(path), Name: manifest.Name, Version: manifest.Version, IssuedAt: manifest.IssuedAt,
 		Bytes: manifest.Size(), Signers: signers, Seconds: e.now().Sub(began).Seconds(),
 	}
 	if output == outputJSON {
 		return e.printJSON(report)
 	}
 	p := &printer{w: e.stdout}
-	p.line("%s: good: %s %s, issued %s, %s, %s", path, report.Name, report.Version, report.IssuedAt,
+	p.line("%s: good: %s %s, issued %s, %s, %s", report.Bundle, report.Name, report.Version, report.IssuedAt,
 		progress.Bytes(report.Bytes), counts(manifest))
 	p.line("signed by key ID %s", strings.Join(signers, ", "))
 	return p.err
-}
-
-// missingBundle makes the absence of the file named on the command line an error of usage.
-func missingBundle(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return withHint(&usageError{err}, "is the stick mounted?")
-	}
-	return err
 }
 
 // counts says how much of each kind a bundle has: "12 images, 1 chart".
