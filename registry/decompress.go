@@ -1,20 +1,19 @@
 package registry
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"io"
 
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"airgap/internal/gunzip"
 )
 
-// What one layer's decompression takes of memory: a buffer for its input, and chunks of output
+// What one layer's decompression takes of memory, beside the decoder's own: chunks of output
 // between the goroutine that inflates and the one that hashes and writes.
 const (
-	inputBytes   = 256 << 10
 	chunkBytes   = 256 << 10
 	layerBuffers = 4
 
@@ -36,11 +35,7 @@ func (i *Import) decompress(r io.Reader) (io.ReadCloser, error) {
 	input := io.MultiReader(bytes.NewReader(head[:n]), r)
 	switch compression.DetectCompression(head[:n]) {
 	case compression.Gzip:
-		inflater, err := gzip.NewReader(bufio.NewReaderSize(input, inputBytes))
-		if err != nil {
-			return nil, fmt.Errorf("gzip: %w", err)
-		}
-		return newReadAhead(inflater, func() {}), nil
+		return newReadAhead(gunzip.NewReader(input), func() {}), nil
 	case compression.Zstd:
 		select {
 		case i.zstd <- struct{}{}:
@@ -53,10 +48,24 @@ func (i *Import) decompress(r io.Reader) (io.ReadCloser, error) {
 			<-i.zstd
 			return nil, fmt.Errorf("zstd: %w", err)
 		}
-		return newReadAhead(decoder, func() { decoder.Close(); <-i.zstd }), nil
+		return newReadAhead(filler{decoder}, func() { decoder.Close(); <-i.zstd }), nil
 	default:
 		return io.NopCloser(input), nil
 	}
+}
+
+// A chunkSource puts more of its content into buffer, and returns the part of buffer where it is. The first bytes of
+// buffer, [gunzip.HistoryBytes], are its to work with. The error after the last of the content, or with it, is [io.EOF].
+type chunkSource interface {
+	Next(buffer []byte) ([]byte, error)
+}
+
+// filler makes a chunkSource of a reader.
+type filler struct{ io.Reader }
+
+func (f filler) Next(buffer []byte) ([]byte, error) {
+	n, err := fill(f.Reader, buffer)
+	return buffer[:n], err
 }
 
 // readAhead reads its source in a goroutine, into a few chunks that go round.
@@ -69,26 +78,27 @@ type readAhead struct {
 }
 
 type chunk struct {
-	data []byte
-	err  error // after data
+	buffer []byte // the whole of it
+	data   []byte
+	err    error // after data
 }
 
 // newReadAhead reads from source until its end or Close, then calls release.
-func newReadAhead(source io.Reader, release func()) *readAhead {
+func newReadAhead(source chunkSource, release func()) *readAhead {
 	a := &readAhead{
 		full:    make(chan chunk, layerBuffers),
 		empty:   make(chan []byte, layerBuffers),
 		stopped: make(chan struct{}),
 	}
 	for range layerBuffers {
-		a.empty <- make([]byte, chunkBytes)
+		a.empty <- make([]byte, gunzip.HistoryBytes+chunkBytes)
 	}
 	go func() {
 		defer close(a.stopped)
 		defer release()
 		for buffer := range a.empty {
-			n, err := fill(source, buffer)
-			a.full <- chunk{buffer[:n], err} // never blocks: as many places as buffers
+			data, err := source.Next(buffer)
+			a.full <- chunk{buffer, data, err} // never blocks: as many places as buffers
 			if err != nil {
 				return
 			}
@@ -102,8 +112,8 @@ func (a *readAhead) Read(p []byte) (int, error) {
 		if a.current.err != nil {
 			return 0, a.current.err
 		}
-		if a.current.data != nil {
-			a.empty <- a.current.data[:chunkBytes]
+		if a.current.buffer != nil {
+			a.empty <- a.current.buffer
 		}
 		a.current, a.at = <-a.full, 0
 	}
