@@ -25,6 +25,9 @@ const (
 	FileArtifactType   = "application/vnd.airgap.file.v1"
 	FileLayerMediaType = "application/octet-stream"
 
+	StatementArtifactType   = "application/vnd.in-toto+json"
+	StatementLayerMediaType = "application/vnd.dsse.envelope.v1+json"
+
 	DistributionArtifactType   = "application/vnd.airgap.distribution.v1"
 	DistributionLayerMediaType = "application/vnd.airgap.executable.v1"
 )

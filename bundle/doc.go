@@ -36,6 +36,10 @@
 // Helm's config for charts) and one layer which is the thing itself. Layers are carried as
 // the source has them, never recompressed, so every digest stays true.
 //
+// Attestations are in-toto statements (v1) in DSSE envelopes, artifacts like the others: who built the bundle from what (SLSA
+// provenance v1), and which software is in it (SPDX 2.3). Their subjects are everything else that the manifest names
+// ([Manifest.Subjects]), so they cannot be moved to another bundle. The manifest lists at most one of each type.
+//
 // A blob is stored once however many images share it. If it has several uses (a values
 // file may be the same bytes as the empty config) it stands with the first of its roles, so
 // a reader that looks for a thing looks by digest. Blobs are sorted by role, in the order of
@@ -91,6 +95,8 @@
 //   - a header that differs by a bit from the one this format has for the entry: links, devices,
 //     sparse files, and PAX or GNU records of any kind among others;
 //   - a byte that does not match its entry's SHA-256, or a padding byte that is not zero;
+//   - a statement of another type than the manifest lists it as, about anything but what the bundle carries, or with a false
+//     signature in the name of a trusted key;
 //   - an OCI graph that [CheckGraph] refuses: open, deeper than four, or leaving blobs over;
 //   - data after the two zero blocks, or an end before them;
 //   - in a folder: a link, or anything else that is not listed;

@@ -46,17 +46,19 @@ func signaturePaths(i int) (sigstorePath, detachedPath string) {
 }
 
 // roles in the order in which their entries stand.
-var roles = []Role{RoleLayout, RoleIndex, RoleManifest, RoleConfig, RoleChart, RoleValues, RoleObjects, RoleFile, RoleExecutable, RoleLayer}
+var roles = []Role{RoleLayout, RoleIndex, RoleManifest, RoleConfig, RoleStatement, RoleChart, RoleValues, RoleObjects, RoleFile, RoleExecutable, RoleLayer}
 
 // rank is the role's place in the order, or -1 for a role that does not exist.
 func (r Role) rank() int { return slices.Index(roles, r) }
 
 // isMetadata reports whether blobs of the role are held in memory by those who use them.
-func isMetadata(r Role) bool { return r == RoleIndex || r == RoleManifest || r == RoleConfig }
+func isMetadata(r Role) bool {
+	return r == RoleIndex || r == RoleManifest || r == RoleConfig || r == RoleStatement
+}
 
 // ordered is how many entries, from the first, are metadata: they come in this order from every medium.
 func (m *Manifest) ordered() int {
-	first := slices.IndexFunc(m.Entries, func(e Entry) bool { return e.Role.rank() > RoleConfig.rank() })
+	first := slices.IndexFunc(m.Entries, func(e Entry) bool { return !isMetadata(e.Role) && e.Role != RoleLayout })
 	if first < 0 {
 		return len(m.Entries)
 	}
@@ -84,6 +86,9 @@ func (m *Manifest) artifacts() []artifact {
 	}
 	for _, d := range m.Distributions {
 		found = append(found, artifact{d.Artifact, d.Digest})
+	}
+	for _, a := range m.Attestations {
+		found = append(found, artifact{a.Artifact, a.Digest})
 	}
 	slices.SortFunc(found, func(a, b artifact) int {
 		return cmp.Or(strings.Compare(a.manifest, b.manifest), strings.Compare(a.content, b.content))

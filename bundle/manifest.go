@@ -26,6 +26,7 @@ const (
 	RoleIndex      Role = "index"      // an OCI image index
 	RoleManifest   Role = "manifest"   // an OCI image manifest, of an image or an artifact
 	RoleConfig     Role = "config"     // an image's or artifact's config
+	RoleStatement  Role = "statement"  // an in-toto statement in its signed envelope
 	RoleChart      Role = "chart"      // a packaged Helm chart (.tgz)
 	RoleValues     Role = "values"     // a chart's values (YAML)
 	RoleObjects    Role = "objects"    // a file of Kubernetes objects (YAML)
@@ -50,6 +51,7 @@ type Manifest struct {
 	Manifests     []Objects      `json:"manifests"`               // in apply order
 	Files         []File         `json:"files"`                   // sorted by target
 	Distributions []Distribution `json:"distributions"`           // at most one per platform
+	Attestations  []Attestation  `json:"attestations,omitempty"`  // sorted by predicate type, at most one of each
 	Entries       []Entry        `json:"entries"`                 // every entry after the signatures, in order
 }
 
@@ -103,6 +105,13 @@ type Distribution struct {
 	Artifact   string `json:"artifact"`
 	Digest     string `json:"digest"` // of the self-extracting executable
 	Size       int64  `json:"size"`   // bytes
+}
+
+// Attestation is a signed in-toto statement about what the bundle carries.
+type Attestation struct {
+	PredicateType string `json:"predicateType"` // URI: [ProvenanceType], [SBOMType]
+	Artifact      string `json:"artifact"`      // digest of the OCI manifest
+	Digest        string `json:"digest"`        // of the DSSE envelope
 }
 
 // Entry is one file of the bundle.

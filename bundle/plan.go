@@ -112,6 +112,7 @@ func sorted(m Manifest) Manifest {
 			func(a, b ImagePlatform) int { return strings.Compare(a.Platform, b.Platform) })
 	}
 	m.Files = slices.SortedFunc(slices.Values(m.Files), func(a, b File) int { return strings.Compare(a.Target, b.Target) })
+	m.Attestations = slices.SortedFunc(slices.Values(m.Attestations), func(a, b Attestation) int { return strings.Compare(a.PredicateType, b.PredicateType) })
 	m.Distributions = slices.SortedFunc(slices.Values(m.Distributions), func(a, b Distribution) int { return strings.Compare(a.Platform, b.Platform) })
 	return m
 }

@@ -39,12 +39,14 @@ type Reader struct {
 	head     []HeadFile
 	signers  []string
 
-	read     int               // how many entries have been begun
-	begun    []bool            // which, of manifest.Entries
-	ordered  int               // how many, from the first, come in the manifest's order whatever the medium: all metadata
-	small    []byte            // holds an entry of up to chunkBytes, or a config
-	free     chan []byte       // chunks for longer ones
-	current  *stream           // the entry being read, when it is a long one
+	read     int         // how many entries have been begun
+	begun    []bool      // which, of manifest.Entries
+	ordered  int         // how many, from the first, come in the manifest's order whatever the medium: all metadata
+	small    []byte      // holds an entry of up to chunkBytes, or a config
+	free     chan []byte // chunks for longer ones
+	current  *stream     // the entry being read, when it is a long one
+	trust    Trust       // says who vouches for statements
+	vouched  []VerifiedAttestation
 	metadata map[string][]byte // indexes and manifests by digest, until the graph has been checked
 	err      error             // sticky; io.EOF after the proper end
 }
@@ -115,7 +117,7 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{
-		medium: m, manifest: manifest, head: head, signers: signers, begun: make([]bool, len(manifest.Entries)), ordered: manifest.ordered(),
+		medium: m, trust: trust, manifest: manifest, head: head, signers: signers, begun: make([]bool, len(manifest.Entries)), ordered: manifest.ordered(),
 		free: make(chan []byte, chunks), metadata: make(map[string][]byte),
 	}
 	for range chunks {
@@ -236,7 +238,10 @@ func (r *Reader) readSmall(e Entry) ([]byte, error) {
 		return nil, readError(err, e.Path, r.medium.position(), r.medium.remedy())
 	}
 	sum := sha256.Sum256(data)
-	return data, finishEntry(r.medium, e, sum[:])
+	if err := finishEntry(r.medium, e, sum[:]); err != nil {
+		return nil, err
+	}
+	return data, r.checkAttestation(e, data)
 }
 
 // Close releases the bundle, once a read of the medium that is under way has come back. Readers

@@ -21,22 +21,23 @@ type Rule string
 
 // The rules, in the order in which a reader comes to them.
 const (
-	RuleHeader    Rule = "header"    // a tar header has the only form that there is for its entry
-	RuleOrder     Rule = "order"     // each entry stands in its place, under its name, once
-	RuleFile      Rule = "file"      // in a folder: a regular file, which stays as it is while it is read
-	RuleBounds    Rule = "bounds"    // manifest and signatures are no larger than what a reader may hold unverified
-	RuleSignature Rule = "signature" // as many trusted keys as are wanted have signed the manifest, and none of their signatures is false
-	RuleJSON      Rule = "json"      // the manifest is JSON of the known fields
-	RuleCanonical Rule = "canonical" // the manifest is the one way of writing what it says
-	RuleManifest  Rule = "manifest"  // what the manifest says is well-formed and agrees with itself
-	RuleTime      Rule = "time"      // each tar header has the manifest's issuedAt
-	RuleListed    Rule = "listed"    // in a folder: nothing that the manifest does not list
-	RuleSize      Rule = "size"      // each entry has the size that was signed
-	RuleDigest    Rule = "digest"    // each entry has the SHA-256 that was signed
-	RulePadding   Rule = "padding"   // what fills up a block of the tar is zeros
-	RuleGraph     Rule = "graph"     // the OCI graph is closed over the entries and uses all of them
-	RuleComplete  Rule = "complete"  // the bundle does not end before its end
-	RuleEnd       Rule = "end"       // two blocks of zeros end the tar, and nothing follows
+	RuleHeader      Rule = "header"      // a tar header has the only form that there is for its entry
+	RuleOrder       Rule = "order"       // each entry stands in its place, under its name, once
+	RuleFile        Rule = "file"        // in a folder: a regular file, which stays as it is while it is read
+	RuleBounds      Rule = "bounds"      // manifest and signatures are no larger than what a reader may hold unverified
+	RuleSignature   Rule = "signature"   // as many trusted keys as are wanted have signed the manifest, and none of their signatures is false
+	RuleJSON        Rule = "json"        // the manifest is JSON of the known fields
+	RuleCanonical   Rule = "canonical"   // the manifest is the one way of writing what it says
+	RuleManifest    Rule = "manifest"    // what the manifest says is well-formed and agrees with itself
+	RuleTime        Rule = "time"        // each tar header has the manifest's issuedAt
+	RuleListed      Rule = "listed"      // in a folder: nothing that the manifest does not list
+	RuleSize        Rule = "size"        // each entry has the size that was signed
+	RuleDigest      Rule = "digest"      // each entry has the SHA-256 that was signed
+	RulePadding     Rule = "padding"     // what fills up a block of the tar is zeros
+	RuleGraph       Rule = "graph"       // the OCI graph is closed over the entries and uses all of them
+	RuleAttestation Rule = "attestation" // a statement is an in-toto statement of the type that the manifest lists, about exactly what is carried, and no trusted key's signature on it is false
+	RuleComplete    Rule = "complete"    // the bundle does not end before its end
+	RuleEnd         Rule = "end"         // two blocks of zeros end the tar, and nothing follows
 )
 
 // Refusal is why a bundle is refused: which rule of the format it breaks, and where.

@@ -30,6 +30,7 @@ var (
 	releaseShape   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,51}[a-z0-9])?$`)                               // Helm's limit, 53
 	fileNameShape  = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9._]{0,198}[A-Za-z0-9])?$`)                    // Objects.Name, Chart.Chart
 	platformShape  = regexp.MustCompile(`^[a-z0-9]{1,32}/[a-z0-9_]{1,32}(/[a-z0-9.]{1,32})?$`)                 // os/arch[/variant]
+	typeURIShape   = regexp.MustCompile(`^[A-Za-z][-A-Za-z0-9+.]*:[!-~]{1,200}$`)                              // RFC 3986, as far as it matters
 	modeShape      = regexp.MustCompile(`^0[0-7]{3}$`)                                                         // no setuid, setgid or sticky
 	mediaTypeShape = regexp.MustCompile(`^[a-z0-9][-a-z0-9!#$&^_.+]{0,126}/[a-z0-9][-a-z0-9!#$&^_.+]{0,126}$`) // RFC 6838
 )
@@ -46,6 +47,7 @@ func (m *Manifest) Validate() error {
 	v.objects(m.Manifests)
 	v.files(m.Files)
 	v.distributions(m)
+	v.attestations(m.Attestations)
 	if len(v.problems) == 0 {
 		return nil
 	}
@@ -281,5 +283,15 @@ func (v *validator) distributions(m *Manifest) {
 		if e, ok := v.named(where, "executable", d.Digest, RoleExecutable); ok {
 			v.require(e.Size == d.Size, "%s: size %d, its entry has %d", where, d.Size, e.Size)
 		}
+	}
+}
+
+func (v *validator) attestations(attestations []Attestation) {
+	for i, a := range attestations {
+		where := fmt.Sprintf("attestation %.210q", a.PredicateType)
+		v.require(typeURIShape.MatchString(a.PredicateType), "%s: want a URI", where)
+		v.require(i == 0 || attestations[i-1].PredicateType < a.PredicateType, "%s: not sorted by predicate type, or twice", where)
+		v.named(where, "artifact", a.Artifact, RoleManifest)
+		v.named(where, "statement", a.Digest, RoleStatement)
 	}
 }

@@ -130,3 +130,13 @@ func (p Policy) VerifyEnvelope(e *Envelope) (signerIDs []string, err error) {
 	}
 	return count.result()
 }
+
+// EnvelopeSigners returns the IDs of those keys of the policy whose signatures e carries, in the order of Keys, however few they
+// are. A signature in the name of one that does not verify is an [ErrInvalid].
+func (p Policy) EnvelopeSigners(e *Envelope) (signerIDs []string, err error) {
+	signerIDs, err = Policy{Keys: p.Keys, Threshold: 1}.VerifyEnvelope(e)
+	if errors.Is(err, ErrUntrusted) || errors.Is(err, ErrUnsigned) {
+		return nil, nil
+	}
+	return signerIDs, err
+}

@@ -222,6 +222,9 @@ func (g *gatherer) finish() error {
 		})
 		g.content.Blobs = append(g.content.Blobs, c.metadata...)
 		layers = append(layers, c.layers...)
+		for _, layer := range c.layers {
+			g.distant[layer.Digest] = g.distant[layer.Digest] || c.distant
+		}
 		if image.from != "" {
 			g.lock.Images = append(g.lock.Images, Locked{image.from, c.root.Digest.String()})
 		}

@@ -42,13 +42,14 @@ type expanded struct {
 	platforms []bundle.ImagePlatform
 	metadata  []bundle.Blob // indexes, manifests, configs
 	layers    []bundle.Blob // base first
+	distant   bool          // layers come over a network each time they are opened
 }
 
 // expandImage reads the metadata of an image and lists the blobs of the wanted platforms. Of an index it takes
 // what containerd would on such a machine: for linux/arm/v7 the image for v7 or, if there is none, for v6. A wanted
 // platform that the image does not have is an error that says which it has.
 func expandImage(ctx context.Context, s store, root ocispec.Descriptor, wanted []string) (*expanded, error) {
-	e := &expander{store: s, image: &expanded{root: root}, carried: map[digest.Digest]bool{}}
+	e := &expander{store: s, image: &expanded{root: root, distant: isDistant(s)}, carried: map[digest.Digest]bool{}}
 	if err := e.find(ctx, root, nil, nil); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"runtime"
 	"slices"
@@ -48,7 +49,11 @@ type Gathered struct {
 	Lock    *Lock   // to write when the bundle is there
 	Images  []Found // sorted by reference
 
-	trees []tree
+	trees   []tree
+	spec    *Spec
+	options Options
+	distant map[string]bool // digests of the layers that are fetched anew each time they are opened
+	spool   *os.File        // what Attest has fetched; nil: nothing
 }
 
 // Close closes the archives that the content reads from.
@@ -58,6 +63,10 @@ func (g *Gathered) Close() error {
 		errs = append(errs, t.close())
 	}
 	g.trees = nil
+	if g.spool != nil {
+		errs = append(errs, g.spool.Close())
+		g.spool = nil
+	}
 	return errors.Join(errs...)
 }
 
@@ -75,6 +84,7 @@ type gatherer struct {
 	images   map[string]*wantedImage
 	content  bundle.Content
 	lock     Lock
+	distant  map[string]bool // see Gathered
 	trees    []tree
 }
 
@@ -85,7 +95,7 @@ func newGatherer(spec *Spec, options Options) (*gatherer, error) {
 	if options.Concurrency < 1 {
 		options.Concurrency = defaultConcurrency
 	}
-	g := &gatherer{spec: spec, options: options, images: map[string]*wantedImage{}}
+	g := &gatherer{spec: spec, options: options, images: map[string]*wantedImage{}, distant: map[string]bool{}}
 	g.platforms = options.Platforms
 	if g.platforms == nil {
 		g.platforms = spec.Spec.Platforms
@@ -154,7 +164,7 @@ func Gather(ctx context.Context, spec *Spec, options Options) (_ *Gathered, err 
 			return nil, &DriftError{differences}
 		}
 	}
-	return &Gathered{Content: g.content, Lock: &g.lock, Images: g.report(), trees: g.trees}, nil
+	return &Gathered{Content: g.content, Lock: &g.lock, Images: g.report(), trees: g.trees, spec: spec, options: g.options, distant: g.distant}, nil
 }
 
 // openBases verifies and opens the bundles of spec.from.

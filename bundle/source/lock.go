@@ -68,17 +68,24 @@ func lockError(path string, err error) error {
 
 // Write puts the lock where [ReadLock] finds it. A file that is the same already is left alone.
 func (l *Lock) Write(path string) error {
+	encoded, err := l.encode()
+	if err != nil {
+		return err
+	}
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, encoded) {
+		return nil
+	}
+	return atomicfile.Write(path, encoded, 0o644)
+}
+
+// encode returns the file.
+func (l *Lock) encode() ([]byte, error) {
 	var out bytes.Buffer
 	out.WriteString(lockHeader)
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2)
-	if err := encoder.Encode(l); err != nil {
-		return err
-	}
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, out.Bytes()) {
-		return nil
-	}
-	return atomicfile.Write(path, out.Bytes(), 0o644)
+	err := encoder.Encode(l)
+	return out.Bytes(), err
 }
 
 // image and chart are the digests that a lock, which may be nil, holds a source to; "" if none.

@@ -26,6 +26,17 @@ type store interface {
 	blob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error)
 }
 
+// isDistant reports whether each blob that s opens is fetched over a network.
+func isDistant(s store) bool {
+	switch s := s.(type) {
+	case inMemory:
+		return isDistant(s.store)
+	case repository:
+		return true
+	}
+	return false
+}
+
 // readManifest reads an index or manifest and holds it against its descriptor.
 func readManifest(ctx context.Context, s store, d ocispec.Descriptor) ([]byte, error) {
 	data, err := s.manifest(ctx, d)

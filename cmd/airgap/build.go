@@ -30,6 +30,8 @@ type buildOptions struct {
 	update, locked     bool
 	cache              string
 	concurrency        int
+	provenance, sbom   bool
+	builder            string
 	output             string
 	split              string
 }
@@ -48,6 +50,10 @@ anything but what the lock describes. SOURCE_DATE_EPOCH sets the issue time. --c
 a folder: a build that broke off goes on from there, the next one fetches what is new. The password of the key is taken
 from --password-file or COSIGN_PASSWORD, or asked for. Several --key sign one after the other; others can add their
 signatures later, with ` + "`airgap sign`" + `.
+
+--provenance puts a signed statement into the bundle that says who built it, from which airgap.yaml, lock and
+sources (SLSA v1), --sbom one that says which software is in its images (SPDX 2.3): Debian and Alpine packages and
+the modules of Go programs. Whoever verifies the bundle checks them, and ` + "`airgap inspect`" + ` prints them.
 
 An airgap.yaml:
 
@@ -86,6 +92,9 @@ Images that charts and manifests name are found by rendering them, as ` + "`airg
 	flags.BoolVar(&o.locked, "locked", false, "fail if the bundle would not be the one that airgap.lock describes")
 	flags.StringVar(&o.cache, "cache", "", "`folder` that keeps what is fetched from registries, for the next build (see airgap cache prune)")
 	flags.IntVar(&o.concurrency, "concurrency", 0, "`number` of images looked up and layers fetched at a time (default: chosen)")
+	flags.BoolVar(&o.provenance, "provenance", false, "add a signed statement of who built the bundle, and from what")
+	flags.StringVar(&o.builder, "builder-id", "", "`URI` of who builds, for --provenance (default: the key that signs)")
+	flags.BoolVar(&o.sbom, "sbom", false, "add a signed list of the software in the images; what registries give is in a temporary file first")
 	addOutputFlag(cmd, &o.output, "")
 	return cmd
 }
@@ -136,6 +145,9 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	}
 	defer gathered.Close()
 
+	if err := e.attest(ctx, gathered, o, keys); err != nil {
+		return err
+	}
 	bar := e.progress("build", o.output)
 	defer bar.Stop()
 	manifest, err := bundle.Create(ctx, o.bundle, gathered.Content, bundle.CreateOptions{
@@ -159,6 +171,28 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	p.line("%s: %s %s, %s, %s", o.bundle, report.Name, report.Version, progress.Bytes(report.Bytes), counts(manifest))
 	p.line("signed by key ID %s", strings.Join(report.KeyIDs, ", "))
 	return p.err
+}
+
+// attest adds the statements that are wanted.
+func (e *env) attest(ctx context.Context, gathered *source.Gathered, o buildOptions, keys []*signing.PrivateKey) error {
+	if !o.sbom && !o.provenance {
+		return nil
+	}
+	options := source.AttestOptions{
+		Provenance: o.provenance, SBOM: o.sbom, Signers: keys, Builder: o.builder,
+		TemporaryPath: filepath.Dir(strings.TrimSuffix(o.bundle, "/")),
+	}
+	if o.sbom {
+		bar := e.progress("sbom", o.output)
+		defer bar.Stop()
+		options.Progress = bar.Set
+		if err := gathered.Attest(ctx, options); err != nil {
+			return err
+		}
+		bar.Done()
+		return nil
+	}
+	return gathered.Attest(ctx, options)
 }
 
 // keyIDs names keys.

@@ -15,6 +15,7 @@ var _ = register(newInspectCommand)
 
 func newInspectCommand(e *env) *cobra.Command {
 	var trust trustFlags
+	var statement statementFlags
 	var output string
 	var from mediaFlags
 	cmd := &cobra.Command{
@@ -22,17 +23,20 @@ func newInspectCommand(e *env) *cobra.Command {
 		Short: "Show what is in a bundle",
 		Long: `Show what is in a bundle. Only its head is read: this says what the maker signed, not that the rest of
 the file is undamaged, which is what verify does. Without --key not even the signature
-is checked, and the report says so.
+is checked, and the report says so. --sbom and --provenance print what the bundle was built with
+` + "`airgap build --sbom --provenance`" + ` for.
 
 ` + bundleHelp,
 		Example: `  airgap inspect site.airgap --key site.pub
+  airgap inspect site.airgap --key site.pub --sbom > site.spdx.json
   airgap inspect site.airgap -o json | jq '.manifest.images[].reference'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return e.inspect(cmd.Context(), args[0], &from, trust, output)
+			return e.inspect(cmd.Context(), args[0], &from, trust, statement, output)
 		},
 	}
 	trust.add(cmd)
+	statement.add(cmd)
 	from.add(cmd)
 	addOutputFlag(cmd, &output, "o")
 	return cmd
@@ -47,7 +51,7 @@ type inspectReport struct {
 	Manifest *bundle.Manifest `json:"manifest"`
 }
 
-func (e *env) inspect(ctx context.Context, path string, from *mediaFlags, flags trustFlags, output string) error {
+func (e *env) inspect(ctx context.Context, path string, from *mediaFlags, flags trustFlags, statement statementFlags, output string) error {
 	if err := checkOutput(output); err != nil {
 		return err
 	}
@@ -56,6 +60,9 @@ func (e *env) inspect(ctx context.Context, path string, from *mediaFlags, flags 
 		return err
 	}
 	defer reader.Close()
+	if statement.wanted() != "" {
+		return e.printStatement(reader, statement)
+	}
 	report := inspectReport{
 		Bundle: media.Name(path), Verified: len(reader.Signers()) > 0, Signers: reader.Signers(),
 		Bytes: reader.Manifest().Size(), Manifest: reader.Manifest(),
@@ -79,6 +86,9 @@ func (e *env) printInspection(report inspectReport) error {
 	p.line("%s in %d entries", progress.Bytes(report.Bytes), len(m.Entries))
 	if report.Verified {
 		p.line("signed by key ID %s", strings.Join(report.Signers, ", "))
+	}
+	for _, a := range m.Attestations {
+		p.line("attested: %s", a.PredicateType)
 	}
 	if m.VersionFloor != "" {
 		p.line("no return below %s", m.VersionFloor)

@@ -26,9 +26,15 @@ func testImage(ts *testscript.TestScript, seed, platform string) v1.Image {
 	zipper := gzip.NewWriter(&layer)
 	writer := tar.NewWriter(zipper)
 	content := strings.Repeat(seed+" on "+platform+"\n", 1000)
-	ts.Check(writer.WriteHeader(&tar.Header{Name: "etc/seed", Mode: 0o644, Size: int64(len(content))}))
-	_, err := writer.Write([]byte(content))
-	ts.Check(err)
+	for _, file := range []struct{ name, content string }{
+		{"etc/seed", content},
+		{"etc/os-release", "ID=debian\nVERSION_ID=12\n"},
+		{"var/lib/dpkg/status", "Package: seed\nStatus: install ok installed\nArchitecture: all\nVersion: 1:2.0-1\n"},
+	} {
+		ts.Check(writer.WriteHeader(&tar.Header{Name: file.name, Mode: 0o644, Size: int64(len(file.content))}))
+		_, err := writer.Write([]byte(file.content))
+		ts.Check(err)
+	}
 	ts.Check(writer.Close())
 	ts.Check(zipper.Close())
 	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)

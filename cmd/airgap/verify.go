@@ -52,6 +52,23 @@ type verifyReport struct {
 	Bytes    int64    `json:"bytes"`
 	Signers  []string `json:"signers"` // key IDs
 	Seconds  float64  `json:"seconds"`
+
+	Attestations []attestationReport `json:"attestations"`
+}
+
+// attestationReport is a statement that the bundle carries, and whose it is.
+type attestationReport struct {
+	PredicateType string   `json:"predicateType"`
+	Signers       []string `json:"signers"` // IDs of accepted keys; none if others made it, for whom the signers of the bundle vouch
+}
+
+// attestationsOf reports the statements that reader has checked.
+func attestationsOf(reader *bundle.Reader) []attestationReport {
+	list := []attestationReport{}
+	for _, a := range reader.Attestations() {
+		list = append(list, attestationReport{a.PredicateType, append([]string{}, a.Signers...)})
+	}
+	return list
 }
 
 func (e *env) verify(ctx context.Context, path string, from *mediaFlags, trust trustFlags, dataDir, output string) error {
@@ -77,7 +94,7 @@ func (e *env) verify(ctx context.Context, path string, from *mediaFlags, trust t
 	manifest, signers := reader.Manifest(), reader.Signers()
 	report := verifyReport{
 		Bundle: media.Name(path), Name: manifest.Name, Version: manifest.Version, IssuedAt: manifest.IssuedAt,
-		Bytes: manifest.Size(), Signers: signers, Seconds: e.now().Sub(began).Seconds(),
+		Bytes: manifest.Size(), Signers: signers, Seconds: e.now().Sub(began).Seconds(), Attestations: attestationsOf(reader),
 	}
 	if output == outputJSON {
 		return e.printJSON(report)
@@ -86,6 +103,13 @@ func (e *env) verify(ctx context.Context, path string, from *mediaFlags, trust t
 	p.line("%s: good: %s %s, issued %s, %s, %s", report.Bundle, report.Name, report.Version, report.IssuedAt,
 		progress.Bytes(report.Bytes), counts(manifest))
 	p.line("signed by key ID %s", strings.Join(signers, ", "))
+	for _, a := range report.Attestations {
+		by := "by keys that are not among those given"
+		if len(a.Signers) > 0 {
+			by = "by key ID " + strings.Join(a.Signers, ", ")
+		}
+		p.line("attested: %s, %s", a.PredicateType, by)
+	}
 	return p.err
 }
 

@@ -1,0 +1,268 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"airgap/bundle"
+	"airgap/bundle/sbom"
+	"airgap/signing"
+)
+
+// surveyConcurrency is how many layers are looked through at a time: that takes a core each.
+const surveyConcurrency = 4
+
+// AttestOptions say which statements about a bundle are made.
+type AttestOptions struct {
+	Provenance    bool
+	SBOM          bool
+	Signers       []*signing.PrivateKey
+	TemporaryPath string // folder for what is fetched; "" is the system's
+	Builder       string // URI of who builds; "" names the first signer's key
+
+	// Progress is told how many of the layers' bytes the SBOM has seen, never from two goroutines at once. May be nil.
+	Progress func(done, total int64)
+}
+
+// Attest adds signed statements about the content to it. The same content, lock, key and tool give the same bytes.
+//
+// An SBOM needs the layers before the bundle can be signed. They are looked through as they come from their registries and
+// go into an unnamed temporary file in TemporaryPath, from which the bundle is then written: nothing is fetched twice.
+// With a cache, the cache has that part.
+func (g *Gathered) Attest(ctx context.Context, o AttestOptions) error {
+	m := &g.Content.Manifest
+	var document *sbom.Document
+	if o.SBOM {
+		images, err := g.survey(ctx, o)
+		if err != nil {
+			return fmt.Errorf("SBOM: %w", err)
+		}
+		document = sbom.NewDocument(sbom.Subject{
+			Name: m.Name, Version: m.Version, IssuedAt: m.IssuedAt, Tool: "airgap-" + g.options.AirgapVersion, Images: images,
+		})
+	}
+	if o.Provenance {
+		predicate, err := g.provenance(o)
+		if err != nil {
+			return fmt.Errorf("provenance: %w", err)
+		}
+		if err := g.Content.AddAttestation(bundle.ProvenanceType, predicate, o.Signers); err != nil {
+			return err
+		}
+	}
+	if document != nil {
+		return g.Content.AddAttestation(bundle.SBOMType, document, o.Signers)
+	}
+	return nil
+}
+
+// survey finds out what is in the images.
+func (g *Gathered) survey(ctx context.Context, o AttestOptions) ([]sbom.Image, error) {
+	blobs := make(map[string]*bundle.Blob, len(g.Content.Blobs)) // each by the first place that has it: that is where it is read
+	for i := range g.Content.Blobs {
+		if b := &g.Content.Blobs[i]; blobs[b.Digest] == nil {
+			blobs[b.Digest] = b
+		}
+	}
+	s := &surveyor{gathered: g, layers: map[string]*sbom.Layer{}, progress: o.Progress, temporary: o.TemporaryPath}
+	var images []sbom.Image
+	var layersOf [][]string
+	for _, image := range g.Content.Manifest.Images {
+		for _, p := range image.Platforms {
+			layers, err := layerDigests(ctx, blobs[p.Digest])
+			if err != nil {
+				return nil, fmt.Errorf("image %s: %w", image.Reference, err)
+			}
+			images = append(images, sbom.Image{Reference: image.Reference, Digest: p.Digest, Platform: p.Platform})
+			layersOf = append(layersOf, layers)
+			for _, layer := range layers {
+				if _, again := s.layers[layer]; !again && blobs[layer] != nil {
+					s.layers[layer] = nil
+					s.order = append(s.order, blobs[layer])
+				}
+			}
+		}
+	}
+	if err := s.run(ctx); err != nil {
+		return nil, err
+	}
+	for i := range images {
+		var layers []*sbom.Layer
+		for _, digest := range layersOf[i] {
+			if layer := s.layers[digest]; layer != nil {
+				layers = append(layers, layer)
+			}
+		}
+		images[i].Merge(layers)
+	}
+	return images, nil
+}
+
+// layerDigests are the layers of an image manifest, the base first.
+func layerDigests(ctx context.Context, manifest *bundle.Blob) ([]string, error) {
+	r, err := manifest.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var m ocispec.Manifest
+	if err := json.NewDecoder(io.LimitReader(r, maxMetadataBytes)).Decode(&m); err != nil {
+		return nil, err
+	}
+	var layers []string
+	for _, layer := range m.Layers {
+		layers = append(layers, layer.Digest.String())
+	}
+	return layers, nil
+}
+
+// surveyor looks through layers, several at a time.
+type surveyor struct {
+	gathered  *Gathered
+	order     []*bundle.Blob
+	temporary string // folder
+
+	mu          sync.Mutex
+	layers      map[string]*sbom.Layer // by digest; nil: not looked through, or not what a layer must be
+	done, total int64                  // bytes
+	progress    func(done, total int64)
+}
+
+func (s *surveyor) run(ctx context.Context) error {
+	var offset int64 // in the spool
+	offsets := map[*bundle.Blob]int64{}
+	for _, b := range s.order {
+		s.total += b.Size
+		if s.gathered.distant[b.Digest] && s.gathered.options.Cache == "" {
+			offsets[b] = offset
+			offset += b.Size
+		}
+	}
+	if offset > 0 {
+		if err := s.gathered.openSpool(s.temporary); err != nil {
+			return err
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(surveyConcurrency)
+	for _, b := range s.order {
+		offset, distant := offsets[b]
+		group.Go(func() error {
+			var err error
+			if distant {
+				err = s.fetch(ctx, b, offset)
+			} else {
+				err = s.read(ctx, b)
+			}
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", b.Digest, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// openSpool makes the file for what is fetched. It has no name: it is gone when it is closed, however the process ends.
+func (g *Gathered) openSpool(folder string) (err error) {
+	if g.spool, err = os.CreateTemp(folder, ".airgap-layers-*"); err != nil {
+		return err
+	}
+	return os.Remove(g.spool.Name())
+}
+
+// fetch looks through a layer on its way into the spool, from which it is read from then on. Whether it is what it should be is found
+// when it is written to the bundle: the same bytes.
+func (s *surveyor) fetch(ctx context.Context, b *bundle.Blob, offset int64) error {
+	spool, size := s.gathered.spool, b.Size
+	if err := s.look(ctx, b, io.NewOffsetWriter(spool, offset)); err != nil {
+		return err
+	}
+	b.Open = func(context.Context) (io.ReadCloser, error) {
+		return io.NopCloser(io.NewSectionReader(spool, offset, size)), nil
+	}
+	return nil
+}
+
+// read looks through a layer that lies here, or goes into the cache. It is read again when the bundle is written, so that it is the same must be
+// found here.
+func (s *surveyor) read(ctx context.Context, b *bundle.Blob) error {
+	hash := sha256.New()
+	if err := s.look(ctx, b, hash); err != nil {
+		return err
+	}
+	if got := "sha256:" + hex.EncodeToString(hash.Sum(nil)); got != b.Digest {
+		return fmt.Errorf("%w: it has the digest %s", bundle.ErrDigest, got)
+	}
+	return nil
+}
+
+// look reads a layer to its end and finds out what is in it. All of it goes to w too.
+func (s *surveyor) look(ctx context.Context, b *bundle.Blob, w io.Writer) error {
+	body, err := b.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	source := &surveyed{r: io.LimitReader(contextReader{ctx, body}, b.Size), w: w, s: s}
+	layer, err := sbom.ReadLayer(source)
+	if _, restErr := io.Copy(io.Discard, source); restErr != nil {
+		return restErr
+	}
+	if source.err != nil {
+		return source.err
+	}
+	if n, restErr := body.Read(make([]byte, 1)); n > 0 {
+		return fmt.Errorf("%w: it has more than the declared %d bytes", bundle.ErrDigest, b.Size)
+	} else if restErr != nil && restErr != io.EOF {
+		return restErr
+	}
+	if err != nil {
+		return nil // no layer that can be looked into: what is in it stays unknown
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.layers[b.Digest] = layer
+	return nil
+}
+
+// surveyed hands on what is read, and keeps the error that a parser of it might hide.
+type surveyed struct {
+	r   io.Reader
+	w   io.Writer
+	s   *surveyor
+	err error
+}
+
+func (r *surveyed) Read(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	n, err := r.r.Read(p)
+	if _, writeErr := r.w.Write(p[:n]); writeErr != nil {
+		r.err = writeErr
+		return 0, writeErr
+	}
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	if r.s.done += int64(n); r.s.progress != nil {
+		r.s.progress(r.s.done, r.s.total)
+	}
+	return n, err
+}
+
+// hexOf is a digest without its algorithm.
+func hexOf(digest string) string { return strings.TrimPrefix(digest, "sha256:") }
