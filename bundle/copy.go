@@ -47,7 +47,7 @@ func (r *Reader) plan() (*plan, error) {
 	for _, f := range r.head {
 		p.items = append(p.items, memoryItem(f.Name, f.Data))
 	}
-	for _, e := range r.manifest.Entries {
+	for _, e := range r.manifest.Carried() {
 		p.items = append(p.items, item{name: e.Path, size: e.Size, sha256: e.SHA256})
 	}
 	return p, nil

@@ -72,6 +72,18 @@
 // The same files under the same names, and nothing else but the folders blobs and blobs/sha256. A writer puts a new bundle in the place
 // of another in one step; files that both have may stay the same files.
 //
+// # A delta
+//
+// A bundle may leave out what its site has. It lists every entry all the same; those that are not in it are marked
+// omitted, and base names the bundles that have them, by name, version and digest of airgap.json. The tar, or the folder, has the other
+// entries in their order. oci-layout and index.json are always carried, and an index or manifest is left out only with
+// everything that it names: what a delta carries is reached through what it carries.
+//
+// Such a bundle verifies by itself: what it carries is checked as ever, and of the OCI graph all that is carried. Where its base is, a reader takes the
+// omitted entries from there ([Reader.Supply]), holds each against the size and SHA-256 that were signed, and checks
+// the whole graph: from then on a delta is like any other bundle. A machine that has not all of them refuses it
+// before it reads on, and says what is missing ([MissingBaseError]).
+//
 // # From other machines
 //
 // A bundle that others have installed can be read from them, an entry at a time ([NewRemoteReader]). There is no tar then, and
@@ -97,6 +109,7 @@
 //   - a byte that does not match its entry's SHA-256, or a padding byte that is not zero;
 //   - a statement of another type than the manifest lists it as, about anything but what the bundle carries, or with a false
 //     signature in the name of a trusted key;
+//   - an omitted entry without a base, or a base without one;
 //   - an OCI graph that [CheckGraph] refuses: open, deeper than four, or leaving blobs over;
 //   - data after the two zero blocks, or an end before them;
 //   - in a folder: a link, or anything else that is not listed;

@@ -3,6 +3,7 @@ package bundle
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -19,7 +20,8 @@ const maxGraphDepth = 4
 //   - every blob of the bundle is reached.
 //
 // metadata holds the bytes of every blob whose role is [RoleIndex] or [RoleManifest], by digest, already checked against it.
-// A child of an index may be absent: the platforms that were left out. The error is a [Refusal] by [RuleGraph].
+// A child of an index may be absent: the platforms that were left out. So may the metadata of a delta's omitted entries: then what
+// is below them is taken to be as its maker signed it. The error is a [Refusal] by [RuleGraph].
 func CheckGraph(m *Manifest, metadata map[string][]byte) error {
 	g := &graph{metadata: metadata, entries: make(map[string]Entry, len(m.Entries)), reached: make(map[string]bool, len(m.Entries))}
 	for _, e := range m.Entries {
@@ -41,7 +43,7 @@ func CheckGraph(m *Manifest, metadata map[string][]byte) error {
 		g.reached[c.Values] = true
 	}
 	for _, e := range m.Entries {
-		if e.isBlob() && !g.reached[e.Digest()] {
+		if e.isBlob() && !g.reached[e.Digest()] && !(e.Omitted && g.partial) {
 			return refuse(RuleGraph, e.Path, nowhere, "", "%s belongs to nothing in the bundle", e.Path)
 		}
 	}
@@ -54,6 +56,7 @@ type graph struct {
 	entries   map[string]Entry
 	reached   map[string]bool // blobs reached from anywhere
 	manifests map[string]bool // nodes visited from the present root; true for manifests, false for indexes
+	partial   bool            // some index or manifest is omitted and not among the metadata
 }
 
 func (g *graph) image(image Image) error {
@@ -62,7 +65,7 @@ func (g *graph) image(image Image) error {
 		return err
 	}
 	for _, p := range image.Platforms {
-		if !g.manifests[p.Digest] {
+		if !g.manifests[p.Digest] && !(g.partial && g.entries[p.Digest].Omitted) {
 			return fmt.Errorf("its manifest for %s, %s, is not reached from %s", p.Platform, p.Digest, image.Digest)
 		}
 	}
@@ -73,6 +76,9 @@ func (g *graph) artifact(a artifact) error {
 	g.manifests = make(map[string]bool)
 	if err := g.visit(a.manifest, ocispec.MediaTypeImageManifest, 1); err != nil {
 		return err
+	}
+	if _, here := g.metadata[a.manifest]; !here {
+		return nil // omitted
 	}
 	var n node
 	if err := json.Unmarshal(g.metadata[a.manifest], &n); err != nil {
@@ -91,6 +97,14 @@ type node struct {
 	Layers    []ocispec.Descriptor `json:"layers"`
 }
 
+// references are the descriptors of all that a node names.
+func (n node) references() []ocispec.Descriptor {
+	if n.Config == nil {
+		return n.Manifests
+	}
+	return append(slices.Clone(n.Layers), *n.Config)
+}
+
 func (g *graph) visit(digest, mediaType string, depth int) error {
 	if _, seen := g.manifests[digest]; seen {
 		return nil
@@ -99,6 +113,10 @@ func (g *graph) visit(digest, mediaType string, depth int) error {
 		return fmt.Errorf("more than %d levels of indexes, at %s", maxGraphDepth, digest)
 	}
 	data, ok := g.metadata[digest]
+	if e := g.entries[digest]; !ok && e.Omitted {
+		g.reached[digest], g.manifests[digest], g.partial = true, e.Role == RoleManifest, true
+		return nil
+	}
 	if !ok {
 		return fmt.Errorf("%s, %s, is not carried", digest, mediaType)
 	}
@@ -113,14 +131,14 @@ func (g *graph) visit(digest, mediaType string, depth int) error {
 	g.reached[digest] = true
 	g.manifests[digest] = isManifest
 	if isManifest {
-		for _, d := range append(n.Layers, *n.Config) {
+		for _, d := range n.references() {
 			if err := g.leaf(d); err != nil {
 				return fmt.Errorf("%s: %w", digest, err)
 			}
 		}
 		return nil
 	}
-	for _, d := range n.Manifests {
+	for _, d := range n.references() {
 		if _, carried := g.entries[d.Digest.String()]; !carried {
 			continue // a platform left out
 		}

@@ -56,11 +56,11 @@ func isMetadata(r Role) bool {
 	return r == RoleIndex || r == RoleManifest || r == RoleConfig || r == RoleStatement
 }
 
-// ordered is how many entries, from the first, are metadata: they come in this order from every medium.
-func (m *Manifest) ordered() int {
-	first := slices.IndexFunc(m.Entries, func(e Entry) bool { return !isMetadata(e.Role) && e.Role != RoleLayout })
+// ordered is how many of a bundle's entries, from the first, are metadata: they come in this order from every medium.
+func ordered(entries []Entry) int {
+	first := slices.IndexFunc(entries, func(e Entry) bool { return !isMetadata(e.Role) && e.Role != RoleLayout })
 	if first < 0 {
-		return len(m.Entries)
+		return len(entries)
 	}
 	return first
 }

@@ -52,6 +52,7 @@ type Manifest struct {
 	Files         []File         `json:"files"`                   // sorted by target
 	Distributions []Distribution `json:"distributions"`           // at most one per platform
 	Attestations  []Attestation  `json:"attestations,omitempty"`  // sorted by predicate type, at most one of each
+	Base          []BaseBundle   `json:"base,omitempty"`          // of a delta: the bundles that have what it leaves out, sorted by name
 	Entries       []Entry        `json:"entries"`                 // every entry after the signatures, in order
 }
 
@@ -120,4 +121,6 @@ type Entry struct {
 	Size   int64  `json:"size"`   // bytes
 	SHA256 string `json:"sha256"` // lower-case hex, 64 digits
 	Role   Role   `json:"role"`
+	// Omitted says that the entry is wanted and not in the bundle, a delta: the machine has it from the bundles of [Manifest.Base].
+	Omitted bool `json:"omitted,omitempty"`
 }

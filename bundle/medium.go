@@ -146,7 +146,7 @@ func (t *tarMedium) confirm(m *Manifest, _ []string) error {
 	if t.peeked || t.ended {
 		length -= tarBlockBytes
 	}
-	for _, e := range m.Entries {
+	for _, e := range m.Carried() {
 		length += tarBlockBytes + paddedSize(e.Size)
 	}
 	return t.source.Expect(length)

@@ -19,6 +19,8 @@ type Content struct {
 	// Blobs are all blobs that Manifest names, directly or through OCI manifests. Layers stand in import order: images
 	// sorted by reference, base layer first. A digest that stands there again is ignored, so that sources need not know of each other.
 	Blobs []Blob
+	// Since makes the bundle a delta: what a site has of the content is left out. May be nil.
+	Since *Inventory
 }
 
 // plan is a bundle whose every byte is determined, before most of them have been fetched.
@@ -61,11 +63,19 @@ func newPlan(ctx context.Context, c Content, signers []*signing.PrivateKey) (*pl
 		return nil, err
 	}
 	m.Entries = []Entry{layoutEntry(), entryOf(indexPath, index, RoleLayout)}
-	items := []item{memoryItem(layoutPath, layoutContent), memoryItem(indexPath, index)}
 	for _, b := range blobs {
-		e := entryOfBlob(b)
-		m.Entries = append(m.Entries, e)
-		items = append(items, item{name: e.Path, size: e.Size, sha256: e.SHA256, open: b.Open})
+		m.Entries = append(m.Entries, entryOfBlob(b))
+	}
+	if c.Since != nil {
+		if err := leaveOut(&m, metadata, c.Since); err != nil {
+			return nil, err
+		}
+	}
+	items := []item{memoryItem(layoutPath, layoutContent), memoryItem(indexPath, index)}
+	for i, e := range m.Entries[len(items):] {
+		if !e.Omitted {
+			items = append(items, item{name: e.Path, size: e.Size, sha256: e.SHA256, open: blobs[i].Open})
+		}
 	}
 	if err := m.Validate(); err != nil {
 		return nil, err

@@ -39,8 +39,9 @@ type Reader struct {
 	head     []HeadFile
 	signers  []string
 
-	read     int         // how many entries have been begun
-	begun    []bool      // which, of manifest.Entries
+	entries  []Entry     // that the medium has: of a delta, those that are carried
+	read     int         // how many of them have been begun
+	begun    []bool      // which
 	ordered  int         // how many, from the first, come in the manifest's order whatever the medium: all metadata
 	small    []byte      // holds an entry of up to chunkBytes, or a config
 	free     chan []byte // chunks for longer ones
@@ -110,20 +111,26 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 	for _, f := range head {
 		names = append(names, f.Name)
 	}
-	for _, e := range manifest.Entries {
+	for _, e := range manifest.Carried() {
 		names = append(names, e.Path)
 	}
 	if err := m.confirm(manifest, names); err != nil {
 		return nil, err
 	}
 	r := &Reader{
-		medium: m, trust: trust, manifest: manifest, head: head, signers: signers, begun: make([]bool, len(manifest.Entries)), ordered: manifest.ordered(),
+		medium: m, trust: trust, manifest: manifest, head: head, signers: signers,
 		free: make(chan []byte, chunks), metadata: make(map[string][]byte),
 	}
+	r.expect(manifest.Carried())
 	for range chunks {
 		r.free <- nil // allocated when first needed
 	}
 	return r, nil
+}
+
+// expect says which entries the medium has.
+func (r *Reader) expect(entries []Entry) {
+	r.entries, r.begun, r.ordered = entries, make([]bool, len(entries)), ordered(entries)
 }
 
 // moved adds to a refusal's offset within a file where that file begins.
@@ -149,6 +156,7 @@ func (r *Reader) Signers() []string { return r.signers }
 // Entries of up to 1 MiB, and all OCI metadata, are verified before they are returned. The reader of a longer one returns
 // io.EOF only once all of it is verified; an error other than io.EOF means that what was read is worthless. After the last
 // entry, when nothing follows it, Next returns io.EOF. Before the first config, the OCI graph has been checked as by [CheckGraph].
+// Of a delta, those that are carried are returned, or all after [Reader.Supply].
 // Entries come in the manifest's order, but for those after the metadata of a bundle that is read with [NewRemoteReader].
 func (r *Reader) Next() (Entry, io.Reader, error) {
 	if r.err != nil {
@@ -169,7 +177,7 @@ func (r *Reader) advance() (Entry, io.Reader, error) {
 		}
 		r.current = nil
 	}
-	entries := r.manifest.Entries
+	entries := r.entries
 	if r.read == len(entries) || entries[r.read].Role.rank() > RoleManifest.rank() {
 		if err := r.checkGraph(); err != nil {
 			return Entry{}, nil, err
@@ -223,7 +231,7 @@ func (r *Reader) choose() (Entry, error) {
 	}
 	r.begun[at] = true
 	r.read++
-	return r.manifest.Entries[at], nil
+	return r.entries[at], nil
 }
 
 // readSmall reads and verifies an entry in memory, and keeps it if the check of the graph needs it.

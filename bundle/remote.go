@@ -34,6 +34,7 @@ func NewRemoteReader(ctx context.Context, remote Remote, trust Trust) (*Reader, 
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
+	r.expect(r.manifest.Entries) // what a delta leaves out comes from them too
 	return r, nil
 }
 
@@ -148,7 +149,7 @@ func (d *remoteMedium) leave() error {
 
 func (d *remoteMedium) confirm(m *Manifest, _ []string) error {
 	d.entries = m.Entries
-	return d.remote.Expect(d.ctx, m.Entries, m.ordered())
+	return d.remote.Expect(d.ctx, m.Entries, ordered(m.Entries))
 }
 
 func (d *remoteMedium) end() error { return nil }

@@ -48,6 +48,7 @@ func (m *Manifest) Validate() error {
 	v.files(m.Files)
 	v.distributions(m)
 	v.attestations(m.Attestations)
+	v.base(m)
 	if len(v.problems) == 0 {
 		return nil
 	}
@@ -129,7 +130,7 @@ func (v *validator) listed(entries []Entry) {
 		return
 	}
 	v.require(entries[0] == layoutEntry(), "entries: %s is not that of OCI image layout 1.0.0", layoutPath)
-	v.require(entries[1].Role == RoleLayout && isHex(entries[1].SHA256), "entries: %s: want role %q and a digest", indexPath, RoleLayout)
+	v.require(entries[1].Role == RoleLayout && isHex(entries[1].SHA256) && !entries[1].Omitted, "entries: %s: want role %q, a digest, and that it is carried", indexPath, RoleLayout)
 	v.size(entries[1], MaxMetadataBytes)
 	for i, e := range entries[2:] {
 		if !isHex(e.SHA256) || !e.isBlob() {
@@ -143,6 +144,8 @@ func (v *validator) listed(entries []Entry) {
 		switch rank := e.Role.rank(); {
 		case rank <= RoleLayout.rank():
 			v.problem("entries: %s has the role %.40q", e.Path, e.Role)
+		case e.Role == RoleStatement && e.Omitted:
+			v.problem("entries: %s is omitted: statements are about this very bundle", e.Path)
 		case isMetadata(e.Role):
 			v.size(e, MaxMetadataBytes)
 		default:
@@ -293,5 +296,18 @@ func (v *validator) attestations(attestations []Attestation) {
 		v.require(i == 0 || attestations[i-1].PredicateType < a.PredicateType, "%s: not sorted by predicate type, or twice", where)
 		v.named(where, "artifact", a.Artifact, RoleManifest)
 		v.named(where, "statement", a.Digest, RoleStatement)
+	}
+}
+
+// base checks what a delta says of those bundles that have the rest.
+func (v *validator) base(m *Manifest) {
+	delta := slices.ContainsFunc(m.Entries, func(e Entry) bool { return e.Omitted })
+	v.require(delta == (len(m.Base) > 0), "base: %d bundles; want some if entries are omitted, and else none", len(m.Base))
+	for i, b := range m.Base {
+		where := fmt.Sprintf("base %.70q", b.Name)
+		v.require(labelShape.MatchString(b.Name), "%s: want the name of a bundle", where)
+		v.version(where+": version", b.Version)
+		v.require(isDigest(b.Digest), "%s: %.80q is not a SHA-256 digest", where, b.Digest)
+		v.require(i == 0 || compareBases(m.Base[i-1], b) < 0, "%s: not sorted by name, or twice", where)
 	}
 }

@@ -6,10 +6,10 @@ import (
 	"io"
 )
 
-// Size returns how many bytes the entries of the bundle have, without headers, signatures and the manifest itself.
+// Size returns how many bytes the entries in the bundle have, without headers, signatures and the manifest itself.
 func (m *Manifest) Size() int64 {
 	var total int64
-	for _, e := range m.Entries {
+	for _, e := range m.Carried() {
 		total += e.Size
 	}
 	return total
@@ -21,7 +21,7 @@ func (r *Reader) TarBytes() int64 {
 	for _, f := range r.head {
 		total += tarBlockBytes + paddedSize(int64(len(f.Data)))
 	}
-	for _, e := range r.manifest.Entries {
+	for _, e := range r.manifest.Carried() {
 		total += tarBlockBytes + paddedSize(e.Size)
 	}
 	return total
@@ -67,7 +67,7 @@ func (r *Reader) Verify(ctx context.Context, progress func(done, total int64)) e
 
 // verifySections checks all entries after the metadata, if the medium can be read at several places.
 func (r *Reader) verifySections(ctx context.Context, counter *counter) (done bool, err error) {
-	rest := r.manifest.Entries[r.read:]
+	rest := r.entries[r.read:]
 	m, ok := r.medium.(sectioned)
 	if !ok || len(rest) == 0 {
 		return false, nil
@@ -79,7 +79,7 @@ func (r *Reader) verifySections(ctx context.Context, counter *counter) (done boo
 	if open == nil {
 		return false, nil
 	}
-	r.read = len(r.manifest.Entries)
+	r.read = len(r.entries)
 	if r.err = verifySections(ctx, rest, open, counter.add); r.err != nil {
 		return true, r.err
 	}
