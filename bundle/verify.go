@@ -8,8 +8,13 @@ import (
 
 // Size returns how many bytes the entries in the bundle have, without headers, signatures and the manifest itself.
 func (m *Manifest) Size() int64 {
+	return SizeOf(m.Carried())
+}
+
+// SizeOf returns how many bytes entries have together.
+func SizeOf(entries []Entry) int64 {
 	var total int64
-	for _, e := range m.Carried() {
+	for _, e := range entries {
 		total += e.Size
 	}
 	return total

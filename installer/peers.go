@@ -153,26 +153,21 @@ func (p *peers) Blob(dgst string) (*os.File, error) {
 // seemsHere says whether a file of an entry's digest and size is on this machine: of an install that was interrupted, or of an
 // image that it had before.
 func (p *peers) seemsHere(e bundle.Entry) bool {
-	for _, path := range p.placesOf(e) {
-		if info, err := os.Stat(path); err == nil && info.Size() == e.Size {
-			return true
-		}
-	}
-	return false
+	return base{p.paths}.Has(e)
 }
 
 // placesOf are the files that hold an entry if this machine has it.
-func (p *peers) placesOf(e bundle.Entry) []string {
+func placesOf(p config.Paths, e bundle.Entry) []string {
 	return []string{
-		filepath.Join(p.paths.ContentBlobs(), e.SHA256),
-		filepath.Join(p.paths.Install(), stagingName, e.SHA256),
-		filepath.Join(p.paths.Bundles(), "blobs", e.SHA256),
+		filepath.Join(p.ContentBlobs(), e.SHA256),
+		filepath.Join(p.Install(), stagingName, e.SHA256),
+		filepath.Join(p.Bundles(), "blobs", e.SHA256),
 	}
 }
 
 // here opens an entry that is on this machine and holds what it should; nil if there is none.
 func (p *peers) here(e bundle.Entry) (*os.File, error) {
-	for _, path := range p.placesOf(e) {
+	for _, path := range placesOf(p.paths, e) {
 		file, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

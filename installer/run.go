@@ -299,7 +299,7 @@ func (r *run) placeNew(f placement) (changed bool, err error) {
 	return changed, nil
 }
 
-// bundleBytes is how much of the bundle follows its head.
+// bundleBytes is how much of the bundle follows its head, with what a delta leaves out.
 func (r *run) bundleBytes() (total int64) {
 	for _, e := range r.manifest.Entries {
 		total += e.Size

@@ -34,6 +34,11 @@ func (r *run) verify(ctx context.Context) (string, error) {
 	if err := r.checkVersion(r.manifest); err != nil {
 		return "", err
 	}
+	if r.remote == nil { // other nodes have what a delta leaves out
+		if err := r.reader.Supply(base{r.paths}); err != nil {
+			return "", r.ofBundle(err)
+		}
+	}
 	m := r.manifest
 	r.report.Bundle, r.report.Version, r.report.Digest = m.Name, m.Version, r.digest
 	r.report.Signers, r.report.Unsigned = r.reader.Signers(), len(r.reader.Signers()) == 0

@@ -46,6 +46,9 @@ func openBase(ctx context.Context, path string, trust bundle.Trust) (*base, erro
 	if err := reader.Close(); err != nil {
 		return nil, &FromError{path, err}
 	}
+	if len(b.manifest.Base) > 0 {
+		return nil, &FromError{path, errors.New("it is a delta: start from the whole bundle")}
+	}
 	for _, entry := range b.manifest.Entries {
 		if strings.HasPrefix(entry.Path, "blobs/") {
 			b.sizes["sha256:"+entry.SHA256] = entry.Size

@@ -28,7 +28,7 @@ type buildOptions struct {
 	key                keyFlags
 	platforms, fromKey []string
 	update, locked     bool
-	cache              string
+	cache, since       string
 	concurrency        int
 	provenance, sbom   bool
 	builder            string
@@ -77,7 +77,8 @@ An airgap.yaml:
 Images that charts and manifests name are found by rendering them, as ` + "`airgap images --why`" + ` shows.`,
 		Example: `  airgap build -f airgap.yaml -o site.airgap --key site.key
   airgap build -o site.airgap --key site.key --platform linux/amd64 --platform linux/arm64
-  airgap build -o site.airgap --key site.key --from-key airgap-release.pub`,
+  airgap build -o site.airgap --key site.key --from-key airgap-release.pub
+  airgap build -o delta.airgap --key site.key --since site-1.4.airgap`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.build(cmd.Context(), o) },
 	}
@@ -90,6 +91,7 @@ Images that charts and manifests name are found by rendering them, as ` + "`airg
 	flags.StringArrayVar(&o.fromKey, "from-key", nil, "public key `file` of a bundle in spec.from; the key that signs is trusted too (repeatable)")
 	flags.BoolVar(&o.update, "update", false, "take what tags mean now and renew airgap.lock")
 	flags.BoolVar(&o.locked, "locked", false, "fail if the bundle would not be the one that airgap.lock describes")
+	flags.StringVar(&o.since, "since", "", "write a delta that leaves out what `bundle.airgap|inventory.json` has, for machines that have it")
 	flags.StringVar(&o.cache, "cache", "", "`folder` that keeps what is fetched from registries, for the next build (see airgap cache prune)")
 	flags.IntVar(&o.concurrency, "concurrency", 0, "`number` of images looked up and layers fetched at a time (default: chosen)")
 	flags.BoolVar(&o.provenance, "provenance", false, "add a signed statement of who built the bundle, and from what")
@@ -106,7 +108,8 @@ type buildReport struct {
 	Version  string         `json:"version"`
 	IssuedAt string         `json:"issuedAt"`
 	Bytes    int64          `json:"bytes"`
-	KeyID    string         `json:"keyID"` // of the first
+	Omitted  int64          `json:"omittedBytes"` // that a delta leaves out
+	KeyID    string         `json:"keyID"`        // of the first
 	KeyIDs   []string       `json:"keyIDs"`
 	Images   []source.Found `json:"images"`
 	Seconds  float64        `json:"seconds"`
@@ -139,11 +142,16 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	if err != nil {
 		return err
 	}
+	since, err := readSince(o.since, options.Trust)
+	if err != nil {
+		return err
+	}
 	gathered, err := source.Gather(ctx, spec, options)
 	if err != nil {
 		return gatherHint(err)
 	}
 	defer gathered.Close()
+	gathered.Content.Since = since
 
 	if err := e.attest(ctx, gathered, o, keys); err != nil {
 		return err
@@ -162,13 +170,14 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	}
 	report := buildReport{
 		Bundle: o.bundle, Name: manifest.Name, Version: manifest.Version, IssuedAt: manifest.IssuedAt,
-		Bytes: manifest.Size(), KeyID: keys[0].Public().ID(), KeyIDs: keyIDs(keys), Images: gathered.Images, Seconds: e.now().Sub(began).Seconds(),
+		Bytes: manifest.Size(), Omitted: bundle.SizeOf(manifest.Omitted()), KeyID: keys[0].Public().ID(), KeyIDs: keyIDs(keys), Images: gathered.Images, Seconds: e.now().Sub(began).Seconds(),
 	}
 	if o.output == outputJSON {
 		return e.printJSON(report)
 	}
 	p := &printer{w: e.stdout}
 	p.line("%s: %s %s, %s, %s", o.bundle, report.Name, report.Version, progress.Bytes(report.Bytes), counts(manifest))
+	p.lines(deltaLine(manifest))
 	p.line("signed by key ID %s", strings.Join(report.KeyIDs, ", "))
 	return p.err
 }

@@ -63,6 +63,7 @@ func exitCode(ctx context.Context, err error) int {
 	var spec *source.Error
 	var preflight *preflightError
 	var drift *source.DriftError
+	var base *bundle.MissingBaseError
 	var command crictl.ExitStatus
 	switch {
 	case errors.As(err, &command):
@@ -73,7 +74,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage), errors.As(err, &spec):
 		return exitUsage
-	case errors.As(err, &preflight):
+	case errors.As(err, &preflight), errors.As(err, &base):
 		return exitPreflight
 	case errors.As(err, &drift):
 		return exitRefused
@@ -99,7 +100,10 @@ func message(err error) string {
 func hintFor(err error) string {
 	var hinted *hintedError
 	var usage *usageError
+	var base *bundle.MissingBaseError
 	switch {
+	case errors.As(err, &base):
+		return "install that bundle first, or bring the whole bundle instead of the delta; `airgap inventory` here and `airgap build --since` at the desk make one that fits"
 	case errors.As(err, &hinted):
 		return hinted.hint
 	case errors.Is(err, context.Canceled):

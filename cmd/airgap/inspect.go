@@ -83,7 +83,8 @@ func (e *env) printInspection(report inspectReport) error {
 		p.line("UNVERIFIED: no --key was given, so nothing below is proven")
 	}
 	p.line("%s %s, issued %s, for %s", m.Name, m.Version, m.IssuedAt, strings.Join(m.Platforms, ", "))
-	p.line("%s in %d entries", progress.Bytes(report.Bytes), len(m.Entries))
+	p.line("%s in %d entries", progress.Bytes(report.Bytes), len(m.Carried()))
+	p.lines(deltaLine(m))
 	if report.Verified {
 		p.line("signed by key ID %s", strings.Join(report.Signers, ", "))
 	}

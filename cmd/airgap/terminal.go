@@ -100,6 +100,13 @@ type printer struct {
 	err error
 }
 
+// lines writes a text unless it is empty.
+func (p *printer) lines(text string) {
+	if text != "" {
+		p.line("%s", text)
+	}
+}
+
 func (p *printer) line(format string, args ...any) {
 	if p.err == nil {
 		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)

@@ -102,6 +102,7 @@ func (e *env) verify(ctx context.Context, path string, from *mediaFlags, trust t
 	p := &printer{w: e.stdout}
 	p.line("%s: good: %s %s, issued %s, %s, %s", report.Bundle, report.Name, report.Version, report.IssuedAt,
 		progress.Bytes(report.Bytes), counts(manifest))
+	p.lines(deltaLine(manifest))
 	p.line("signed by key ID %s", strings.Join(signers, ", "))
 	for _, a := range report.Attestations {
 		by := "by keys that are not among those given"
