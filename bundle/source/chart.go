@@ -20,9 +20,6 @@ import (
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
-	"helm.sh/helm/v3/pkg/chartutil"
-	helmrelease "helm.sh/helm/v3/pkg/release"
-	"sigs.k8s.io/yaml"
 
 	"airgap/bundle"
 )
@@ -150,44 +147,6 @@ func (g *gatherer) pullChart(ctx context.Context, c Chart, locked string) (archi
 		return archive, root.Digest.String(), matches(layer, archive)
 	}
 	return nil, "", fmt.Errorf("%s is not a Helm chart: its manifest has no layer of type %s", text, bundle.ChartLayerMediaType)
-}
-
-// render renders a chart as an install would, hooks and CRDs included, and finds the images in what
-// comes out. Its tests, which no install runs, count only if the chart says so.
-func (g *gatherer) render(c Chart, l *loadedChart, values []byte) ([]named, error) {
-	version, err := chartutil.ParseKubeVersion(g.options.KubernetesVersion)
-	if err != nil {
-		return nil, err
-	}
-	settings := map[string]any{}
-	if err := yaml.Unmarshal(values, &settings); err != nil {
-		return nil, fmt.Errorf("%s: %w", c.Values, err)
-	}
-	install := action.NewInstall(&action.Configuration{Log: func(string, ...any) {}})
-	install.DryRun, install.ClientOnly, install.IncludeCRDs = true, true, true
-	install.ReleaseName, install.Namespace = c.Name, c.Namespace
-	install.KubeVersion = version
-	release, err := install.Run(l.chart, settings)
-	if err != nil {
-		return nil, fmt.Errorf("does not render: %w", err)
-	}
-	origin := "chart " + c.Name
-	found, err := imagesIn([]byte(release.Manifest), origin, c.Chart)
-	if err != nil {
-		return nil, fmt.Errorf("renders to what is not YAML: %w", err)
-	}
-	for _, hook := range release.Hooks {
-		if !c.Tests && !slices.ContainsFunc(hook.Events, func(e helmrelease.HookEvent) bool { return e != helmrelease.HookTest }) {
-			continue
-		}
-		_, file, _ := strings.Cut(hook.Path, "/")
-		more, err := imagesIn([]byte(hook.Manifest), origin, file)
-		if err != nil {
-			return nil, fmt.Errorf("hook %s renders to what is not YAML: %w", hook.Path, err)
-		}
-		found = append(found, more...)
-	}
-	return found, nil
 }
 
 // blobs are the chart's parts in a bundle, and its line in the bundle manifest.

@@ -16,6 +16,18 @@
 // old Docker kind know no digests and are hashed first; a compressed archive
 // is first expanded into an unnamed temporary file, because its layers are needed out of order.
 //
+// # Which images are found
+//
+// Charts are rendered as an install would, hooks and CRDs included, and once more for a cluster that has every API version the
+// chart asks for. Carried are
+//   - the images of typed PodSpecs, of PodSpecs inside custom resources, and of a chart's annotation helm.sh/images;
+//   - as guesses, which spec.ignoreImages can rule out: fields of custom resources that are called as images are, and objects in
+//     the data of ConfigMaps.
+//
+// Hints are reported, but carried only if spec.images lists them: arguments and variables of containers, lines of ConfigMaps,
+// the tests of a chart unless its entry wants them, values that it does not use as it is configured, and annotations
+// that list what a chart may use.
+//
 // # What of an image is carried
 //
 // An index is carried as it is, so that its digest stays true, with what the wanted platforms need and no more: of each, the

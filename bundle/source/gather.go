@@ -37,9 +37,11 @@ type Options struct {
 	KubernetesVersion string // "v1.37.1": likewise, and what charts are rendered for
 }
 
-// Found is an image that a bundle carries and every place that names it.
+// Found is an image and every place that names it. One that is only hinted at, in what a program is told or what other values
+// of a chart would use, is not carried unless spec.images lists it.
 type Found struct {
 	Reference string    `json:"reference"`
+	Carried   bool      `json:"carried"`
 	Why       []Mention `json:"why"`
 }
 
@@ -47,7 +49,7 @@ type Found struct {
 type Gathered struct {
 	Content bundle.Content
 	Lock    *Lock   // to write when the bundle is there
-	Images  []Found // sorted by reference
+	Images  []Found // sorted by reference; those not carried as well
 
 	trees   []tree
 	spec    *Spec
@@ -82,6 +84,7 @@ type gatherer struct {
 	explicit []*wantedImage // spec.images, in order
 	found    []named        // in charts and manifests, in order
 	images   map[string]*wantedImage
+	optional map[string]*wantedImage // hinted at, and not carried
 	content  bundle.Content
 	lock     Lock
 	distant  map[string]bool // see Gathered
@@ -95,7 +98,10 @@ func newGatherer(spec *Spec, options Options) (*gatherer, error) {
 	if options.Concurrency < 1 {
 		options.Concurrency = defaultConcurrency
 	}
-	g := &gatherer{spec: spec, options: options, images: map[string]*wantedImage{}, distant: map[string]bool{}}
+	g := &gatherer{
+		spec: spec, options: options,
+		images: map[string]*wantedImage{}, optional: map[string]*wantedImage{}, distant: map[string]bool{},
+	}
 	g.platforms = options.Platforms
 	if g.platforms == nil {
 		g.platforms = spec.Spec.Platforms
@@ -118,7 +124,7 @@ func newGatherer(spec *Spec, options Options) (*gatherer, error) {
 	return g, err
 }
 
-// FindImages lists the images that spec.images, the charts and the manifests name, without
+// FindImages lists the images that spec.images, the charts and the manifests name or hint at, without
 // fetching any. It does not look into spec.from.
 func FindImages(ctx context.Context, spec *Spec, options Options) ([]Found, error) {
 	g, err := newGatherer(spec, options)
@@ -255,15 +261,21 @@ func (g *gatherer) takeOverBases(ctx context.Context) error {
 func (g *gatherer) report() []Found {
 	found := []Found{}
 	for _, image := range g.sortedImages() {
-		found = append(found, Found{image.reference, image.why})
+		found = append(found, Found{image.reference, true, image.why})
 	}
+	for _, image := range byReference(g.optional) {
+		found = append(found, Found{image.reference, false, image.why})
+	}
+	slices.SortFunc(found, func(a, b Found) int { return strings.Compare(a.Reference, b.Reference) })
 	return found
 }
 
-// sortedImages are the images by reference.
-func (g *gatherer) sortedImages() []*wantedImage {
-	images := make([]*wantedImage, 0, len(g.images))
-	for _, image := range g.images {
+// sortedImages are the images to carry by reference.
+func (g *gatherer) sortedImages() []*wantedImage { return byReference(g.images) }
+
+func byReference(all map[string]*wantedImage) []*wantedImage {
+	images := make([]*wantedImage, 0, len(all))
+	for _, image := range all {
 		images = append(images, image)
 	}
 	slices.SortFunc(images, func(a, b *wantedImage) int { return strings.Compare(a.reference, b.reference) })

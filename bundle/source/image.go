@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -180,16 +181,25 @@ func (g *gatherer) add(image *wantedImage) error {
 	return nil
 }
 
-// nameFound merges the images found in charts and manifests with those there are. Those still to be
+// nameFound merges the images found in charts and manifests with those there are, the sure ones first. Those still to be
 // fetched are appended to fetch; with nil, explicit images are not looked up yet and are entered by name.
 func (g *gatherer) nameFound(fetch *[]*wantedImage) error {
 	if fetch == nil {
 		for _, image := range g.explicit {
 			for _, reference := range append([]string{image.reference}, image.aliases...) {
-				g.mention(reference, image.why...)
+				g.mention(g.images, reference, image.why...)
 			}
 		}
 	}
+	slices.SortStableFunc(g.found, func(a, b named) int {
+		switch {
+		case a.optional == b.optional:
+			return 0
+		case b.optional:
+			return -1
+		}
+		return 1
+	})
 	for _, found := range g.found {
 		ref, err := Normalize(found.reference)
 		if err != nil {
@@ -199,8 +209,13 @@ func (g *gatherer) nameFound(fetch *[]*wantedImage) error {
 		if g.ignored(reference) || g.ignored(found.reference) {
 			continue
 		}
-		if _, there := g.images[reference]; there || fetch == nil {
-			g.mention(reference, found.Mention)
+		_, there := g.images[reference]
+		switch {
+		case !there && found.optional:
+			g.mention(g.optional, reference, found.Mention)
+			continue
+		case there || fetch == nil:
+			g.mention(g.images, reference, found.Mention)
 			continue
 		}
 		image := &wantedImage{reference: reference, why: []Mention{found.Mention}, source: ref, from: reference, system: g.spec.Spec.System}
@@ -214,11 +229,11 @@ func (g *gatherer) nameFound(fetch *[]*wantedImage) error {
 }
 
 // mention notes one more place that names an image. A sure one goes before guesses.
-func (g *gatherer) mention(reference string, why ...Mention) {
-	image, ok := g.images[reference]
+func (g *gatherer) mention(images map[string]*wantedImage, reference string, why ...Mention) {
+	image, ok := images[reference]
 	if !ok {
 		image = &wantedImage{reference: reference}
-		g.images[reference] = image
+		images[reference] = image
 	}
 	for _, m := range why {
 		at := len(image.why)

@@ -179,6 +179,12 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	p.line("%s: %s %s, %s, %s", o.bundle, report.Name, report.Version, progress.Bytes(report.Bytes), counts(manifest))
 	p.lines(deltaLine(manifest))
 	p.line("signed by key ID %s", strings.Join(report.KeyIDs, ", "))
+	if hints := hintedAt(gathered.Images); len(hints) > 0 {
+		p.line("not carried, since they are only hinted at (airgap images --why tells where; spec.images carries them):")
+		for _, image := range hints {
+			p.line("  %s", image.Reference)
+		}
+	}
 	return p.err
 }
 
@@ -202,6 +208,11 @@ func (e *env) attest(ctx context.Context, gathered *source.Gathered, o buildOpti
 		return nil
 	}
 	return gathered.Attest(ctx, options)
+}
+
+// hintedAt are the images that a bundle does not carry although something tells of them.
+func hintedAt(images []source.Found) []source.Found {
+	return slices.DeleteFunc(slices.Clone(images), func(image source.Found) bool { return image.Carried })
 }
 
 // keyIDs names keys.

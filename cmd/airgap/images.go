@@ -16,9 +16,13 @@ func newImagesCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "images",
 		Short: "List every image that airgap.yaml, its charts and manifests need, and why",
-		Long: `List every image that airgap.yaml, its charts and manifests need. Charts are rendered as an install would.
-No image is fetched. What is guessed, from fields of custom resources that look like images, says
-so; spec.ignoreImages leaves a wrong guess out.`,
+		Long: `List every image that airgap.yaml, its charts and manifests need. Charts are rendered as an install would,
+and once more for a cluster that has whatever they ask for. No image is fetched. What is guessed, from fields of
+custom resources that look like images, says so; spec.ignoreImages leaves a wrong guess out.
+
+With --why come also the images that are only hinted at: in arguments and variables of programs, which may start
+them, in ConfigMaps, in a chart's tests and in values that it does not use now. They are not carried;
+list in spec.images those that are needed.`,
 		Example: `  airgap images -f airgap.yaml
   airgap images --why
   airgap images --output json`,
@@ -55,7 +59,12 @@ func (e *env) images(ctx context.Context, file string, why bool, output string) 
 	}
 	p := &printer{w: e.stdout}
 	for _, image := range found {
-		p.line("%s", image.Reference)
+		switch {
+		case image.Carried:
+			p.line("%s", image.Reference)
+		case why:
+			p.line("%s (not carried; if it is needed, list it in spec.images)", image.Reference)
+		}
 		if !why {
 			continue
 		}
