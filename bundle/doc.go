@@ -91,7 +91,7 @@
 // may come in any order, since machines that load at once do well to take different blobs first. Nothing is lost by that: the
 // signed manifest names each entry with size and SHA-256, the reader counts each once, holds each against
 // these, and has come to the end when none is left. What those who use the entries rely on stays: the graph has been checked before
-// the first config, and no layer comes before all metadata.
+// the first index or manifest, and no layer comes before all metadata.
 //
 // # What a reader refuses
 //

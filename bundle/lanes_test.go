@@ -22,6 +22,7 @@ type watchedTar struct {
 	reads  []int // how often each byte has been read
 	order  []int64
 	before func(offset int64)
+	lies   bool // whatever is read again has changed
 }
 
 func watch(data []byte) *watchedTar { return &watchedTar{data: data, reads: make([]int, len(data))} }
@@ -51,6 +52,9 @@ func (w *watchedTar) ReadAt(p []byte, offset int64) (int, error) {
 	}
 	n := copy(p, w.data[offset:])
 	for i := range n {
+		if w.lies && w.reads[offset+int64(i)] > 0 {
+			p[i] ^= 0xff
+		}
 		w.reads[offset+int64(i)]++
 	}
 	if n < len(p) {
@@ -94,6 +98,46 @@ func TestVerifyReadsEachByteOnce(t *testing.T) {
 			if at := slices.IndexFunc(w.reads, func(n int) bool { return n != 1 }); at >= 0 {
 				t.Errorf("%d cores, layers of %d bytes: byte %d of %d has been read %d times", cores, layerBytes, at, len(data), w.reads[at])
 			}
+		}
+	}
+}
+
+// TestAMediumThatLiesAtTheSecondReadGainsNothing has firmware that serves other bytes once it has served the right ones: what is verified
+// and what is handed on are the same bytes, read once.
+func TestAMediumThatLiesAtTheSecondReadGainsNothing(t *testing.T) {
+	data, trust := signedTar(t, 3*chunkBytes)
+	for _, damaged := range []bool{false, true} {
+		served := bytes.Clone(data)
+		if damaged {
+			served[len(served)-4*tarBlockBytes] ^= 0xff // what a second read would put right
+		}
+		verified, handedOn := watch(served), watch(served)
+		verified.lies, handedOn.lies = true, true
+		err := verifyWatched(verified, trust)
+		r, openErr := OpenTar(handedOn, trust)
+		if openErr != nil {
+			t.Fatal(openErr)
+		}
+		contents, readErr := readAll(r)
+		if damaged {
+			if !errors.Is(err, ErrDigest) || !errors.Is(readErr, ErrDigest) {
+				t.Errorf("damaged at the first read: %v, %v, want ErrDigest", err, readErr)
+			}
+			continue
+		}
+		if err != nil || readErr != nil {
+			t.Fatal(err, readErr)
+		}
+		for _, e := range r.Manifest().Entries {
+			if !e.isBlob() {
+				continue
+			}
+			if got := digestOf(contents[e.Path]); got != e.Digest() {
+				t.Errorf("%s was handed on as %s", e.Path, got)
+			}
+		}
+		if most := slices.Max(handedOn.reads); most != 1 {
+			t.Errorf("a byte was read %d times", most)
 		}
 	}
 }

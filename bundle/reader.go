@@ -39,17 +39,18 @@ type Reader struct {
 	head     []HeadFile
 	signers  []string
 
-	entries  []Entry     // that the medium has: of a delta, those that are carried
-	read     int         // how many of them have been begun
-	begun    []bool      // which
-	ordered  int         // how many, from the first, come in the manifest's order whatever the medium: all metadata
-	small    []byte      // holds an entry of up to chunkBytes, or a config
-	free     chan []byte // chunks for longer ones
-	current  *stream     // the entry being read, when it is a long one
-	trust    Trust       // says who vouches for statements
-	vouched  []VerifiedAttestation
-	metadata map[string][]byte // indexes and manifests by digest, until the graph has been checked
-	err      error             // sticky; io.EOF after the proper end
+	entries []Entry     // that the medium has: of a delta, those that are carried
+	read    int         // how many of them have been begun
+	begun   []bool      // which
+	ordered int         // how many, from the first, come in the manifest's order whatever the medium: all metadata
+	small   []byte      // holds an entry of up to chunkBytes, or a config
+	free    chan []byte // chunks for longer ones
+	current *stream     // the entry being read, when it is a long one
+	trust   Trust       // says who vouches for statements
+	vouched []VerifiedAttestation
+	checked bool        // the graph has been
+	held    []heldEntry // indexes and manifests that have been read for that and not yet handed on
+	err     error       // sticky; io.EOF after the proper end
 }
 
 // Open reads the bundle at path, a file or a folder.
@@ -102,10 +103,10 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 	}
 	manifest, err := DecodeManifest(message)
 	if err != nil {
-		return nil, moved(err, begins)
+		return nil, asSigned(err, begins)
 	}
 	if err := manifest.Validate(); err != nil {
-		return nil, err
+		return nil, asSigned(err, begins)
 	}
 	var names []string
 	for _, f := range head {
@@ -119,7 +120,7 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 	}
 	r := &Reader{
 		medium: m, trust: trust, manifest: manifest, head: head, signers: signers,
-		free: make(chan []byte, chunks), metadata: make(map[string][]byte),
+		free: make(chan []byte, chunks),
 	}
 	r.expect(manifest.Carried())
 	for range chunks {
@@ -133,12 +134,17 @@ func (r *Reader) expect(entries []Entry) {
 	r.entries, r.begun, r.ordered = entries, make([]bool, len(entries)), ordered(entries)
 }
 
-// moved adds to a refusal's offset within a file where that file begins.
-func moved(err error, begins int64) error {
-	if refusal, ok := err.(*Refusal); ok && refusal.Offset != nowhere {
+// asSigned completes the refusal of what has been signed: it is in a file that begins at an offset, and no other copy helps.
+func asSigned(err error, begins int64) error {
+	refusal, ok := err.(*Refusal)
+	if !ok {
+		return err
+	}
+	if refusal.Offset != nowhere {
 		refusal.Offset += begins
 	}
-	return err
+	refusal.Remedy = "its maker has made it so: ask for another, or read it with the airgap that made it"
+	return refusal
 }
 
 // Manifest returns the bundle manifest, verified and valid.
@@ -155,7 +161,7 @@ func (r *Reader) Signers() []string { return r.signers }
 //
 // Entries of up to 1 MiB, and all OCI metadata, are verified before they are returned. The reader of a longer one returns
 // io.EOF only once all of it is verified; an error other than io.EOF means that what was read is worthless. After the last
-// entry, when nothing follows it, Next returns io.EOF. Before the first config, the OCI graph has been checked as by [CheckGraph].
+// entry, when nothing follows it, Next returns io.EOF. Before the first index or manifest, the OCI graph has been checked as by [CheckGraph].
 // Of a delta, those that are carried are returned, or all after [Reader.Supply].
 // Entries come in the manifest's order, but for those after the metadata of a bundle that is read with [NewRemoteReader].
 func (r *Reader) Next() (Entry, io.Reader, error) {
@@ -178,10 +184,15 @@ func (r *Reader) advance() (Entry, io.Reader, error) {
 		r.current = nil
 	}
 	entries := r.entries
-	if r.read == len(entries) || entries[r.read].Role.rank() > RoleManifest.rank() {
-		if err := r.checkGraph(); err != nil {
+	if !r.checked && (r.read == len(entries) || entries[r.read].Role != RoleLayout) {
+		if err := r.readGraph(); err != nil {
 			return Entry{}, nil, err
 		}
+	}
+	if len(r.held) > 0 {
+		e := r.held[0]
+		r.held = r.held[1:]
+		return e.Entry, bytes.NewReader(e.data), nil
 	}
 	if r.read == len(entries) {
 		if err := r.medium.end(); err != nil {
@@ -207,16 +218,6 @@ func (r *Reader) advance() (Entry, io.Reader, error) {
 	return e, bytes.NewReader(data), nil
 }
 
-// checkGraph checks, once, what all indexes and manifests make together.
-func (r *Reader) checkGraph() error {
-	if r.metadata == nil {
-		return nil
-	}
-	err := CheckGraph(r.manifest, r.metadata)
-	r.metadata = nil
-	return err
-}
-
 // choose returns the entry to read now: the next in order, or of those after the metadata the one that the medium has.
 func (r *Reader) choose() (Entry, error) {
 	at := r.read
@@ -234,22 +235,23 @@ func (r *Reader) choose() (Entry, error) {
 	return r.entries[at], nil
 }
 
-// readSmall reads and verifies an entry in memory, and keeps it if the check of the graph needs it.
+// readSmall reads and verifies an entry in memory, until the next is read.
 func (r *Reader) readSmall(e Entry) ([]byte, error) {
 	r.small = slices.Grow(r.small[:0], int(e.Size))
 	data := r.small[:e.Size]
-	if e.Role == RoleIndex || e.Role == RoleManifest {
-		data = make([]byte, e.Size)
-		r.metadata[e.Digest()] = data
-	}
-	if _, err := io.ReadFull(r.medium, data); err != nil {
-		return nil, readError(err, e.Path, r.medium.position(), r.medium.remedy())
-	}
-	sum := sha256.Sum256(data)
-	if err := finishEntry(r.medium, e, sum[:]); err != nil {
+	if err := r.readInto(e, data); err != nil {
 		return nil, err
 	}
 	return data, r.checkAttestation(e, data)
+}
+
+// readInto reads and verifies an entry that has been entered.
+func (r *Reader) readInto(e Entry, data []byte) error {
+	if _, err := io.ReadFull(r.medium, data); err != nil {
+		return readError(err, e.Path, r.medium.position(), r.medium.remedy())
+	}
+	sum := sha256.Sum256(data)
+	return finishEntry(r.medium, e, sum[:])
 }
 
 // Close releases the bundle, once a read of the medium that is under way has come back. Readers

@@ -52,7 +52,7 @@ func Verify(ctx context.Context, path string, trust Trust, progress func(done, t
 func (r *Reader) Verify(ctx context.Context, progress func(done, total int64)) error {
 	counter := &counter{ctx: ctx, total: r.Manifest().Size(), progress: progress}
 	for {
-		if r.err == nil && r.read == r.ordered {
+		if r.err == nil && r.checked && r.read == r.ordered && len(r.held) == 0 {
 			if done, err := r.verifySections(ctx, counter); done {
 				return err
 			}
@@ -76,9 +76,6 @@ func (r *Reader) verifySections(ctx context.Context, counter *counter) (done boo
 	m, ok := r.medium.(sectioned)
 	if !ok || len(rest) == 0 {
 		return false, nil
-	}
-	if r.err = r.checkGraph(); r.err != nil {
-		return true, r.err
 	}
 	open := m.sections(rest)
 	if open == nil {
