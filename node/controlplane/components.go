@@ -249,6 +249,11 @@ func (c *components) runAPIServer(ctx context.Context, front Front) error {
 	outer.BuildHandlerChainFunc = func(api http.Handler, c *genericapiserver.Config) http.Handler {
 		return front(upstream(api, c))
 	}
+	endStorage, err := shareStorage(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer endStorage()
 	if c.noOpenAPIv2 {
 		withoutOpenAPIv2(cfg)
 	}
