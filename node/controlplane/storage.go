@@ -54,8 +54,7 @@ type sharedStorage struct {
 // reached through a proxy, upstream's way stays.
 func shareStorage(ctx context.Context, cfg *kubeapiserver.Config) (end func(), err error) {
 	etcd := cfg.Options.Etcd
-	if cfg.Options.Traces.ConfigFile != "" || etcd.StorageConfig.Transport.EgressLookup != nil ||
-		utilfeature.DefaultFeatureGate.Enabled(genericfeatures.AllowUnsafeMalformedObjectDeletion) {
+	if cfg.Options.Traces.ConfigFile != "" || etcd.StorageConfig.Transport.EgressLookup != nil {
 		return func() {}, nil
 	}
 	// The last requests are answered after ctx is done.
@@ -153,14 +152,24 @@ func (s *sharedStorage) decorate(config *storagebackend.ConfigForResource, prefi
 		transformer = identity.NewEncryptCheckTransformer()
 	}
 	versioner := storage.APIObjectVersioner{}
-	store, err := etcd3.New(client, s.compactor, config.Codec, newObject, newList, config.Prefix, prefix, config.GroupResource,
-		transformer, config.LeaseManagerConfig, etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)
+	decoder := etcd3.NewDefaultDecoder(config.Codec, versioner)
+	deleteCorrupt := utilfeature.DefaultFeatureGate.Enabled(genericfeatures.AllowUnsafeMalformedObjectDeletion)
+	if deleteCorrupt {
+		transformer = etcd3.WithCorruptObjErrorHandlingTransformer(transformer)
+		decoder = etcd3.WithCorruptObjErrorHandlingDecoder(decoder)
+	}
+	etcd, err := etcd3.New(client, s.compactor, config.Codec, newObject, newList, config.Prefix, prefix, config.GroupResource,
+		transformer, config.LeaseManagerConfig, decoder, versioner)
 	if err != nil {
 		client.Close()
 		return nil, nil, err
 	}
+	var store storage.Interface = etcd
+	if deleteCorrupt {
+		store = etcd3.NewStoreWithUnsafeCorruptObjectDeletion(store, config.GroupResource)
+	}
 	// Subresources share their kind's storage, and each destroys it.
-	destroy := sync.OnceFunc(func() { store.Close(); client.Close() })
+	destroy := sync.OnceFunc(func() { etcd.Close(); client.Close() })
 	if !s.allCached || s.uncached[config.GroupResource] {
 		return store, destroy, nil
 	}
