@@ -31,10 +31,6 @@ var settled = []time.Duration{45 * time.Second, 2 * time.Minute}
 
 const lastSettled = 15 * time.Minute
 
-// unmapInterval is how often a settled process unmaps the pages of its executable. Where one is used, the kernel maps the
-// fifteen around it as well: within minutes most of the executable seems to be in use.
-const unmapInterval = time.Minute
-
 // beLight makes a process of the node one that costs little while the cluster is at rest. The
 // figures are in docs/decisions/0018. Pods' processes inherit the slack of timers, through
 // containerd and its shims: containerd calls this with the kernel's own. Where nobody can ask for a profile of the
@@ -61,15 +57,9 @@ func beLight(slack time.Duration, edge, profiles bool) {
 			}
 			time.Sleep(pause)
 			debug.FreeOSMemory()
-		}
-	}()
-	go func() {
-		time.Sleep(settled[0])
-		for {
 			if _, err := atrest.UnmapUnused(); err != nil {
 				klog.V(1).InfoS("what only the start needs stays mapped", "err", err)
 			}
-			time.Sleep(unmapInterval)
 		}
 	}()
 }
