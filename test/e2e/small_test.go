@@ -171,9 +171,7 @@ func testStartAgainstWebhook(t *testing.T, s *node) {
 		}
 		return s.KubectlContains("ok", "get", "--raw", "/readyz")
 	})
-	if err := s.KubectlContains("uid=", "exec", "shell", "--", "id"); err != nil {
-		t.Error("a pod that runs: ", err)
-	}
+	s.servesIngress(t) // kubectl exec would fail: the webhook is asked about the kubelet's own question whether one may
 	s.Kubectl("delete", "validatingwebhookconfiguration", "broken")
 	site.Eventually(t, patience, s.Ready)
 	if now := s.Kubectl("get", "pod", "shell", "-o", "jsonpath={.metadata.uid}{.status.containerStatuses[0].restartCount}"); now != uid {
