@@ -19,9 +19,12 @@ const (
 	// environment overrides both.
 	gcPercent     = 25
 	edgeGCPercent = 10
-	// timerSlack is how late a wait for a time may end. At rest the control plane has hundreds of
+	// timerSlack is how late a wait for a time may end. The control plane has hundreds of
 	// timers, and each wakes a processor by itself.
 	timerSlack = 20 * time.Millisecond
+	// restSlack is the same for a process that has next to nothing to do: nobody waits for it then.
+	restSlack    = 100 * time.Millisecond
+	restInterval = 2 * time.Second
 )
 
 // settled is when a process of the node has made what it makes at its start and never again: its
@@ -29,7 +32,7 @@ const (
 // and from then on, at lastSettled's interval, what bursts of work left.
 var settled = []time.Duration{45 * time.Second, 2 * time.Minute}
 
-const lastSettled = 15 * time.Minute
+const lastSettled = 5 * time.Minute
 
 // beLight makes a process of the node one that costs little while the cluster is at rest. The
 // figures are in docs/decisions/0018. Pods' processes inherit the slack of timers, through
@@ -48,6 +51,8 @@ func beLight(slack time.Duration, edge, profiles bool) {
 	}
 	if err := atrest.SetTimerSlack(slack); err != nil {
 		klog.V(1).InfoS("the slack of timers cannot be set", "slack", slack, "err", err)
+	} else if slack > atrest.NormalTimerSlack {
+		go followLoad()
 	}
 	go func() {
 		for i := 0; ; i++ {
@@ -62,4 +67,12 @@ func beLight(slack time.Duration, edge, profiles bool) {
 			}
 		}
 	}()
+}
+
+// followLoad lets timers end later while the process is at rest, from when its start is done.
+func followLoad() {
+	time.Sleep(settled[0])
+	if err := atrest.FollowLoad(nil, timerSlack, restSlack, restInterval); err != nil {
+		klog.V(1).InfoS("the slack of timers stays as it is", "err", err)
+	}
 }

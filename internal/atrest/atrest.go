@@ -48,6 +48,45 @@ func SetTimerSlack(d time.Duration) error {
 	return nil
 }
 
+// FollowLoad gives this process the slack rest while it uses less than a tenth of a core, and busy otherwise, until stop is closed or
+// the slack cannot be set. It looks at every interval.
+func FollowLoad(stop <-chan struct{}, busy, rest, interval time.Duration) error {
+	const share = 10
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	var slack time.Duration
+	used, at := processorTime(), time.Now()
+	for {
+		select {
+		case <-stop:
+			return nil
+		case <-ticker.C:
+		}
+		usedBefore, before := used, at
+		used, at = processorTime(), time.Now()
+		want := rest
+		if share*(used-usedBefore) > at.Sub(before) {
+			want = busy
+		}
+		if want == slack {
+			continue
+		}
+		if err := SetTimerSlack(want); err != nil {
+			return err
+		}
+		slack = want
+	}
+}
+
+// processorTime is what all threads of this process have used, those that have ended included.
+func processorTime() time.Duration {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		panic(err) // it has no other reason than a bad argument
+	}
+	return time.Duration(unix.TimevalToNsec(usage.Utime) + unix.TimevalToNsec(usage.Stime))
+}
+
 // UnmapUnused takes the pages of this process's executable out of its memory. They stay in the
 // kernel's page cache, and those that are still used come back at their next use, without being
 // read. Only pages that are as in the file are touched: what the linker's relocations or the

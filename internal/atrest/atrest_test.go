@@ -47,6 +47,45 @@ func TestSetTimerSlackReachesEveryThreadAndChild(t *testing.T) {
 	}
 }
 
+func TestFollowLoad(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs CAP_SYS_NICE")
+	}
+	const busy, rest = 2 * time.Millisecond, 4 * time.Millisecond
+	stop, done := make(chan struct{}), make(chan error)
+	go func() { done <- FollowLoad(stop, busy, rest, 200*time.Millisecond) }()
+	defer func() {
+		close(stop)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := SetTimerSlack(NormalTimerSlack); err != nil {
+			t.Error(err)
+		}
+	}()
+	eventually := func(want time.Duration, meanwhile func()) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); ; meanwhile() {
+			got, err := os.ReadFile("/proc/self/timerslack_ns")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.TrimSpace(string(got)) == strconv.FormatInt(want.Nanoseconds(), 10) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("the slack stays %s ns, want %s", strings.TrimSpace(string(got)), want)
+			}
+		}
+	}
+	eventually(rest, func() { time.Sleep(50 * time.Millisecond) })
+	eventually(busy, func() {
+		for end := time.Now().Add(10 * time.Millisecond); time.Now().Before(end); {
+		}
+	})
+	eventually(rest, func() { time.Sleep(50 * time.Millisecond) })
+}
+
 func TestUnmapUnusedTouchesOnlyWhatTheFileHas(t *testing.T) {
 	before, changed := memory(t)
 	mapped, err := UnmapUnused()
