@@ -14,7 +14,8 @@ import (
 //
 // What one machine does not give, or gives wrong, another may have: trying elsewhere is the Remote's part. It knows each
 // entry's size and SHA-256 from Expect, and hands over what is whole: to the Reader an entry that is not what was signed
-// is the end.
+// is the end. One that is an [io.Closer] too is closed with the Reader; one with a method Remedy() string says by it what to do about
+// what is not as it was signed.
 type Remote interface {
 	// File returns the manifest or a signature by its name in the bundle; the error is [fs.ErrNotExist] if there is none.
 	// It takes no more than limit bytes from anybody.
@@ -62,6 +63,9 @@ func headLimit(name string) int64 {
 }
 
 func (d *remoteMedium) remedy() string {
+	if own, ok := d.remote.(interface{ Remedy() string }); ok {
+		return own.Remedy()
+	}
 	return "run it again: other machines may have it whole; or install from a stick"
 }
 
@@ -162,5 +166,8 @@ func (d *remoteMedium) Close() error {
 		}
 	}
 	d.contents, d.pending = nil, nil
+	if remote, ok := d.remote.(io.Closer); ok {
+		errs = append(errs, remote.Close())
+	}
 	return errors.Join(errs...)
 }

@@ -62,7 +62,7 @@ func (r *run) openBundle(ctx context.Context, trust bundle.Trust) (err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && media.IsPath(r.Bundle):
 		return fmt.Errorf("%w: %w; is the stick mounted?", ErrUsage, err)
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, media.ErrNotFirst):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, media.ErrNotFirst), errors.Is(err, media.ErrReference):
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	return err

@@ -32,7 +32,6 @@ var errChanged = errors.New("the file on the server has changed while it was rea
 type download struct {
 	ctx    context.Context
 	url    string
-	header http.Header // of every request
 	client *http.Client
 
 	body   io.ReadCloser
@@ -40,6 +39,7 @@ type download struct {
 	watch  *time.Timer        // does so when nothing comes
 	offset int64              // bytes read so far
 	size   int64              // of the file; -1: the server does not say
+	fixed  bool               // the address stands for these bytes alone, and size is known
 	tag    string             // what tells the file from one that has taken its place; empty: nothing does
 	failed int                // attempts since the last byte
 	pause  time.Duration      // before the first attempt
@@ -47,8 +47,12 @@ type download struct {
 
 // openURL asks a server for a file. The error is [fs.ErrNotExist] if it has none.
 func openURL(ctx context.Context, location string) (*download, error) {
-	d := &download{ctx: ctx, url: location, client: http.DefaultClient, pause: firstPause, header: http.Header{}}
+	d := newDownload(ctx, location)
 	return d, d.begin()
+}
+
+func newDownload(ctx context.Context, location string) *download {
+	return &download{ctx: ctx, url: location, client: http.DefaultClient, pause: firstPause}
 }
 
 // begin opens the file at the offset.
@@ -59,11 +63,14 @@ func (d *download) begin() error {
 		cancel()
 		return err
 	}
-	request.Header = d.header.Clone()
-	request.Header.Set("User-Agent", "airgap")
+	request.Header.Set("User-Agent", userAgent)
 	request.Header.Set("Accept-Encoding", "identity") // the bytes themselves
 	if d.offset > 0 {
-		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", d.offset))
+		last := ""
+		if d.size >= 0 { // some registries want to be told
+			last = strconv.FormatInt(d.size-1, 10)
+		}
+		request.Header.Set("Range", fmt.Sprintf("bytes=%d-%s", d.offset, last))
 		if d.tag != "" {
 			request.Header.Set("If-Range", d.tag) // RFC 9110, 13.1.5: the whole file, if it is another one now
 		}
@@ -96,6 +103,12 @@ func (d *download) accept(answer *http.Response) error {
 	default:
 		return &statusError{answer.StatusCode, answer.Request.URL.Redacted()}
 	}
+	if d.fixed {
+		if answer.ContentLength >= 0 && answer.ContentLength != d.size {
+			return fmt.Errorf("%w: the server has %d bytes of it, there must be %d", bundle.ErrDigest, answer.ContentLength, d.size)
+		}
+		return skip(answer.Body, d.offset)
+	}
 	tag := cmp.Or(strong(answer.Header.Get("Etag")), answer.Header.Get("Last-Modified"))
 	if d.offset == 0 {
 		d.tag, d.size = tag, answer.ContentLength
@@ -104,7 +117,12 @@ func (d *download) accept(answer *http.Response) error {
 	if tag != d.tag || answer.ContentLength != d.size {
 		return errChanged
 	}
-	_, err := io.CopyN(io.Discard, answer.Body, d.offset) // the server knows no ranges
+	return skip(answer.Body, d.offset)
+}
+
+// skip passes over what has been read before, of a server that knows no ranges.
+func skip(body io.Reader, n int64) error {
+	_, err := io.CopyN(io.Discard, body, n)
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"airgap/bundle"
+	"airgap/internal/blobcache"
 )
 
 // Stdin is the location that means standard input.
@@ -21,8 +22,9 @@ const Stdin = "-"
 
 // Options are what some media need beside their location. The zero value is enough for files and servers.
 type Options struct {
-	Stdin   io.Reader // what [Stdin] reads
-	PartsIn []string  // folders, or URLs of such, where parts are looked for beside that of the first one
+	Stdin   io.Reader        // what [Stdin] reads
+	Cache   *blobcache.Cache // keeps what comes from registries, so that a download that was killed goes on; may be nil
+	PartsIn []string         // folders, or URLs of such, where parts are looked for beside that of the first one
 
 	// Ask asks a person for the medium with a part, and returns the folder where to look as well, or "" to look again where it
 	// should be. nil: there is nobody to ask, and a missing part is an error before anything is read.
@@ -70,7 +72,7 @@ func open(ctx context.Context, location string, trust bundle.Trust, opts Options
 	case location == Stdin:
 		return bundle.OpenTar(newStandardInput(ctx, opts.Stdin), trust)
 	case scheme == "oci":
-		return openRegistry(ctx, rest, trust)
+		return openRegistry(ctx, rest, trust, opts.Cache)
 	case isPart(location):
 		return openParts(ctx, location, trust, opts)
 	case scheme != "":

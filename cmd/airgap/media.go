@@ -14,6 +14,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/media"
+	"airgap/internal/blobcache"
 )
 
 // bundleHelp says what BUNDLE can be, for the verbs that read one.
@@ -22,7 +23,10 @@ https://host/site.airgap or oci://host/repository:tag. It is read once, where it
 looked for in the folders of --parts-in, or asked for on a terminal.`
 
 // mediaFlags are the flags of verbs that read a bundle.
-type mediaFlags struct{ partsIn []string }
+type mediaFlags struct {
+	partsIn []string
+	cache   *blobcache.Cache // of verbs that have one; else nil
+}
 
 func (m *mediaFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&m.partsIn, "parts-in", nil, "`folder` where parts of the bundle are that do not lie beside the first (repeatable)")
@@ -30,7 +34,7 @@ func (m *mediaFlags) add(cmd *cobra.Command) {
 
 // options are what package media needs to open location.
 func (m *mediaFlags) options(e *env, location string) (media.Options, error) {
-	options := media.Options{Stdin: e.stdin, PartsIn: m.partsIn}
+	options := media.Options{Stdin: e.stdin, PartsIn: m.partsIn, Cache: m.cache}
 	switch terminal := isTerminal(e.stdin); {
 	case terminal && location == media.Stdin:
 		return options, withHint(&usageError{errors.New("standard input is a terminal, and no bundle comes from it")}, "pipe one in: ssh desk cat site.airgap | airgap …")
@@ -53,7 +57,7 @@ func (e *env) openBundle(ctx context.Context, location string, trust bundle.Trus
 // missingBundle makes the absence of what was named on the command line an error of usage.
 func missingBundle(err error, location string) error {
 	switch {
-	case errors.Is(err, media.ErrNotFirst):
+	case errors.Is(err, media.ErrNotFirst), errors.Is(err, media.ErrReference):
 		return &usageError{err}
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
