@@ -30,12 +30,25 @@ type Remote interface {
 // NewRemoteReader reads a bundle from other machines and verifies its manifest. ctx is for all that is asked of remote
 // until the Reader is closed.
 func NewRemoteReader(ctx context.Context, remote Remote, trust Trust) (*Reader, error) {
-	m := &remoteMedium{ctx: ctx, remote: remote}
+	r, err := newRemoteReader(&remoteMedium{ctx: ctx, remote: remote, wanted: func(m *Manifest) []Entry { return m.Entries }}, trust)
+	if err != nil {
+		return nil, err
+	}
+	r.expect(r.manifest.Entries) // what a delta leaves out comes from them too
+	return r, nil
+}
+
+// NewCarriedReader is [NewRemoteReader] for a remote that has what the bundle carries, as a registry to which it was pushed, and gives all
+// entries in the bundle's order. What a delta leaves out is not asked of it.
+func NewCarriedReader(ctx context.Context, remote Remote, trust Trust) (*Reader, error) {
+	return newRemoteReader(&remoteMedium{ctx: ctx, remote: remote, wanted: (*Manifest).Carried}, trust)
+}
+
+func newRemoteReader(m *remoteMedium, trust Trust) (*Reader, error) {
 	r, err := newReader(m, trust)
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	r.expect(r.manifest.Entries) // what a delta leaves out comes from them too
 	return r, nil
 }
 
@@ -43,6 +56,7 @@ func NewRemoteReader(ctx context.Context, remote Remote, trust Trust) (*Reader, 
 type remoteMedium struct {
 	ctx    context.Context
 	remote Remote
+	wanted func(*Manifest) []Entry // what it is to hand over
 
 	head     map[string][]byte // files of the head that have been asked for and not entered
 	entries  []Entry           // once the manifest is trusted
@@ -152,8 +166,8 @@ func (d *remoteMedium) leave() error {
 }
 
 func (d *remoteMedium) confirm(m *Manifest, _ []string) error {
-	d.entries = m.Entries
-	return d.remote.Expect(d.ctx, m.Entries, ordered(m.Entries))
+	d.entries = d.wanted(m)
+	return d.remote.Expect(d.ctx, d.entries, ordered(d.entries))
 }
 
 func (d *remoteMedium) end() error { return nil }

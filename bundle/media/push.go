@@ -240,7 +240,7 @@ func (p *push) manifest() artifactManifest {
 		}
 		add(file.Name, mediaType, digest.FromBytes(file.Data).String(), int64(len(file.Data)))
 	}
-	for _, e := range m.Entries {
+	for _, e := range m.Carried() {
 		add(e.Path, fileMediaType, e.Digest(), e.Size)
 	}
 	data, err := json.Marshal(artifact)

@@ -43,7 +43,7 @@ func openRegistry(ctx context.Context, reference string, trust bundle.Trust, cac
 	if a.client, err = clientOf(ctx, ref.Context()); err != nil {
 		return nil, explain(ref.Context().RegistryStr(), err)
 	}
-	return bundle.NewRemoteReader(ctx, a, trust)
+	return bundle.NewCarriedReader(ctx, a, trust)
 }
 
 // ErrReference says that the name of a bundle in a registry is none, or says too little.
