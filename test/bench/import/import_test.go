@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,8 @@ type measure struct {
 	cpu       float64 // seconds of all processes that took part, which a busy machine distorts less
 	writtenMB float64 // that reached the disk
 	peakMB    float64 // resident memory of all processes that took part
+	ownMB     float64 // of airgap: what its process wrote, the filesystem's journal left out
+	keptMB    float64 // of airgap: what the layers, packed and unpacked, take of the disk
 }
 
 func (m measure) String() string {
@@ -72,6 +75,7 @@ func BenchmarkImport(b *testing.B) {
 		for run := range runs {
 			m := benchOurs(b, folder, set, binaries)
 			b.Logf("run %d  airgap import     %v", run, m)
+			b.Logf("run %d  airgap wrote      %.0f MB by itself, for %.0f MB of layers, packed and unpacked", run, m.ownMB, m.keptMB)
 			ours = append(ours, m)
 			if os.Getenv("AIRGAP_BENCH_ALONE") != "" {
 				continue
@@ -166,8 +170,29 @@ func benchOurs(b *testing.B, folder, set string, binaries string) measure {
 	m := timed(b, folder, command.Run)
 	m.peakMB = peakOf(command.ProcessState)
 	m.cpu = cpuOf(command.ProcessState)
+	const unit = 512 // of both: getrusage(2), stat(2)
+	m.ownMB = float64(command.ProcessState.SysUsage().(*syscall.Rusage).Oublock) * unit / 1e6
+	m.keptMB = float64(blocksOf(b, root)) * unit / 1e6
 	checkWithContainerd(b, folder, root, binaries)
 	return m
+}
+
+// blocksOf counts the blocks that the files under root take.
+func blocksOf(b *testing.B, root string) (blocks int64) {
+	err := filepath.WalkDir(root, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			blocks += info.Sys().(*syscall.Stat_t).Blocks
+		}
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return blocks
 }
 
 func cpuOf(state *os.ProcessState) float64 {
