@@ -8,10 +8,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"airgap/internal/atomicfile"
 	"airgap/signing"
 )
+
+// Signer signs messages: a [signing.PrivateKey], or a [signing.MadeSignature].
+type Signer interface {
+	Sign(message []byte) (signing.Signature, error)
+}
 
 // AddSignatures signs the manifest of the bundle at path, a file or a folder, with further keys and returns it. What
 // others have signed stays, and who has signed already does not sign again. trust says whose bundle it must be to be
@@ -19,7 +25,7 @@ import (
 //
 // A folder gets two more files for each signer. A file is written anew beside the old one, and takes its place once it is
 // complete and on disk: signatures stand before what they are over.
-func AddSignatures(ctx context.Context, path string, trust Trust, signers []*signing.PrivateKey, progress func(done, total int64)) (*Manifest, error) {
+func AddSignatures(ctx context.Context, path string, trust Trust, signers []Signer, progress func(done, total int64)) (*Manifest, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
@@ -36,7 +42,7 @@ func AddSignatures(ctx context.Context, path string, trust Trust, signers []*sig
 }
 
 // furtherSignatures are the files that signers add to a head.
-func furtherSignatures(head []HeadFile, signers []*signing.PrivateKey) ([]HeadFile, error) {
+func furtherSignatures(head []HeadFile, signers []Signer) ([]HeadFile, error) {
 	message := head[0].Data
 	var sigs []signing.Signature
 	for i := 1; i+1 < len(head); i += 2 {
@@ -44,16 +50,18 @@ func furtherSignatures(head []HeadFile, signers []*signing.PrivateKey) ([]HeadFi
 	}
 	var added []HeadFile
 	for _, signer := range signers {
-		alone := signing.Policy{Keys: []signing.PublicKey{signer.Public()}, Threshold: 1}
-		if _, err := alone.Verify(message, sigs); err == nil {
+		sig, err := signer.Sign(message)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(sigs, func(other signing.Signature) bool { return bytes.Equal(other.Detached, sig.Detached) }) {
 			continue
 		}
 		if len(sigs) == MaxSignatures {
 			return nil, fmt.Errorf("it has %d signatures, which is the most there can be", len(sigs))
 		}
-		sig, err := signer.Sign(message)
-		if err != nil {
-			return nil, err
+		if len(sig.Sigstore) > MaxSignatureBytes {
+			return nil, fmt.Errorf("a signature of %d bytes, the limit is %d", len(sig.Sigstore), MaxSignatureBytes)
 		}
 		sigstorePath, detachedPath := signaturePaths(len(sigs))
 		sigs = append(sigs, sig)
@@ -64,7 +72,7 @@ func furtherSignatures(head []HeadFile, signers []*signing.PrivateKey) ([]HeadFi
 
 // signFolder adds files to a folder. The second half of each signature comes first, and of several the last: a first half is what
 // a reader looks for.
-func signFolder(ctx context.Context, path string, trust Trust, signers []*signing.PrivateKey, progress func(done, total int64)) (*Manifest, error) {
+func signFolder(ctx context.Context, path string, trust Trust, signers []Signer, progress func(done, total int64)) (*Manifest, error) {
 	r, err := Open(path, trust)
 	if err != nil {
 		return nil, err
@@ -86,7 +94,7 @@ func signFolder(ctx context.Context, path string, trust Trust, signers []*signin
 }
 
 // signFile writes a tar anew. What it writes after the head is what is read, once, and checked on its way.
-func signFile(ctx context.Context, path string, trust Trust, signers []*signing.PrivateKey, progress func(done, total int64)) (_ *Manifest, err error) {
+func signFile(ctx context.Context, path string, trust Trust, signers []Signer, progress func(done, total int64)) (_ *Manifest, err error) {
 	in, err := os.Open(path)
 	if err != nil {
 		return nil, err

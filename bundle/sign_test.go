@@ -33,7 +33,7 @@ func TestAddSignatures(t *testing.T) {
 				}
 			}
 			trust := signing.Policy{Keys: []signing.PublicKey{first.Public()}, Threshold: 1}
-			if _, err := AddSignatures(context.Background(), apart, trust, []*signing.PrivateKey{second, first, third}, nil); err != nil {
+			if _, err := AddSignatures(context.Background(), apart, trust, []Signer{second, first, third}, nil); err != nil {
 				t.Fatal(err)
 			}
 			if kind == "bundle.airgap" && !bytes.Equal(mustRead(t, together), mustRead(t, apart)) {
@@ -44,7 +44,7 @@ func TestAddSignatures(t *testing.T) {
 				t.Errorf("signers %v, error %v", signers, err)
 			}
 			theirs := signing.Policy{Keys: []signing.PublicKey{stranger.Public()}, Threshold: 1}
-			if _, err := AddSignatures(context.Background(), apart, theirs, []*signing.PrivateKey{stranger}, nil); !errors.Is(err, signing.ErrUntrusted) {
+			if _, err := AddSignatures(context.Background(), apart, theirs, []Signer{stranger}, nil); !errors.Is(err, signing.ErrUntrusted) {
 				t.Errorf("of another maker: %v, want ErrUntrusted", err)
 			}
 			left, err := os.ReadDir(dir)
@@ -70,7 +70,7 @@ func TestAddSignaturesChecksFirst(t *testing.T) {
 		if err := os.WriteFile(path, damaged, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := AddSignatures(context.Background(), path, AllowUnsigned{}, []*signing.PrivateKey{further}, nil); err == nil {
+		if _, err := AddSignatures(context.Background(), path, AllowUnsigned{}, []Signer{further}, nil); err == nil {
 			t.Errorf("signed with byte %d changed", at)
 		}
 		if !bytes.Equal(mustRead(t, path), damaged) {

@@ -27,6 +27,9 @@
 // count for nothing. A signature in the name of a configured key that does not verify refuses
 // the message however many others do.
 //
+// A signature can also be made by a certificate that is good for minutes, without a key of one's own (cosign's "keyless"): an [Identity]
+// says whose, and a trusted root which authorities and logs prove it. That takes no network and no clock either.
+//
 // # Trust
 //
 // A [TrustStore] is a machine's policy: the [Statement] in force, in an [Envelope] (DSSE) with its signatures. The first is set by the

@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/sigstore/cosign/v2/pkg/cosign"
-	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -32,6 +30,8 @@ type UntrustedError struct {
 	Signers []string // IDs of the keys named by signatures that are not trusted; unauthenticated
 	Have    int      // how many distinct trusted keys have signed
 	Want    int      // how many must
+
+	Certificate error // why the last signature by a certificate was not accepted; nil if there was none
 }
 
 func (e *UntrustedError) Error() string {
@@ -42,20 +42,24 @@ func (e *UntrustedError) Error() string {
 	if len(e.Signers) > 0 {
 		text += ": a signature names the unknown key " + strings.Join(e.Signers, ", ")
 	}
+	if e.Certificate != nil {
+		return text + fmt.Sprintf(": the certificate of a signature was not accepted: %v", e.Certificate)
+	}
 	return text + "; compare with the ID of the key you were given"
 }
 
 // Is makes errors.Is(err, ErrUntrusted) true.
 func (e *UntrustedError) Is(target error) bool { return target == ErrUntrusted }
 
-// Policy says whose signatures are needed: those of at least Threshold distinct Keys.
+// Policy says whose signatures are needed: those of at least Threshold distinct Keys and Identities.
 type Policy struct {
-	Keys      []PublicKey
-	Threshold int // 1 … number of distinct Keys; anything else accepts nothing
+	Keys       []PublicKey
+	Identities []*Identity // each counts once, whoever matches it
+	Threshold  int         // 1 … number of distinct Keys and Identities; anything else accepts nothing
 }
 
 // Verify checks that sigs over message satisfy the policy and returns the IDs of the keys whose signatures
-// count, in the order of Keys. Errors are [ErrUnsigned], [ErrInvalid] or [ErrUntrusted].
+// count, in the order of Keys, then the names of identities. Errors are [ErrUnsigned], [ErrInvalid] or [ErrUntrusted].
 func (p Policy) Verify(message []byte, sigs []Signature) (signerIDs []string, err error) {
 	count, err := p.newCount()
 	if err != nil {
@@ -68,6 +72,10 @@ func (p Policy) Verify(message []byte, sigs []Signature) (signerIDs []string, er
 		sig, err := s.parse()
 		if err != nil {
 			return nil, fmt.Errorf("%w: signature %d: %v", ErrInvalid, i, err)
+		}
+		if sig.hint == "" {
+			count.certified(message, sig)
+			continue
 		}
 		id := hintToID(sig.hint)
 		key, known := count.key(id)
@@ -87,20 +95,40 @@ type count struct {
 	policy  Policy
 	keys    map[string]PublicKey // by ID
 	signed  map[string]bool      // by ID
+	names   map[int]string       // who signed as which of the identities
 	unknown []string             // signers who are not in the policy
+	refused error                // why the last certificate was not accepted
+}
+
+// certified notes which identities a signature by certificate satisfies. One that satisfies none counts for nothing: unlike the
+// hint of a key, a certificate is not said to be anybody's in particular.
+func (c *count) certified(message []byte, sig parsed) {
+	why := errors.New("it is not said whose certificates are trusted")
+	for i, identity := range c.policy.Identities {
+		name, err := identity.verify(message, sig)
+		if err == nil {
+			err = sig.requireDigest(message)
+		}
+		if err == nil {
+			c.names[i] = name
+			return
+		}
+		why = err
+	}
+	c.refused = why
 }
 
 // newCount refuses a policy that cannot be satisfied.
 func (p Policy) newCount() (*count, error) {
-	c := &count{policy: p, keys: make(map[string]PublicKey, len(p.Keys)), signed: make(map[string]bool)}
+	c := &count{policy: p, keys: make(map[string]PublicKey, len(p.Keys)), signed: make(map[string]bool), names: make(map[int]string)}
 	for _, k := range p.Keys {
 		if k.key == nil {
 			return nil, fmt.Errorf("%w: the policy holds an empty key", ErrUntrusted)
 		}
 		c.keys[k.ID()] = k
 	}
-	if p.Threshold < 1 || p.Threshold > len(c.keys) {
-		return nil, fmt.Errorf("%w: the policy asks for %d of %d keys", ErrUntrusted, p.Threshold, len(c.keys))
+	if all := len(c.keys) + len(p.Identities); p.Threshold < 1 || p.Threshold > all {
+		return nil, fmt.Errorf("%w: the policy asks for %d of %d keys", ErrUntrusted, p.Threshold, all)
 	}
 	return c, nil
 }
@@ -121,8 +149,13 @@ func (c *count) result() (signerIDs []string, err error) {
 			signerIDs = append(signerIDs, id)
 		}
 	}
+	for i := range c.policy.Identities {
+		if name, signed := c.names[i]; signed {
+			signerIDs = append(signerIDs, name)
+		}
+	}
 	if len(signerIDs) < c.policy.Threshold {
-		return nil, &UntrustedError{Signers: c.unknown, Have: len(signerIDs), Want: c.policy.Threshold}
+		return nil, &UntrustedError{Signers: c.unknown, Have: len(signerIDs), Want: c.policy.Threshold, Certificate: c.refused}
 	}
 	return signerIDs, nil
 }
@@ -139,13 +172,10 @@ func (k PublicKey) verify(message []byte, sig parsed) error {
 	if _, err := cosign.VerifyNewBundle(context.Background(), options, artifact, sig.entity); err != nil {
 		return err
 	}
-	// The library leaves the digest field alone when it is given the message, and accepts signatures
-	// in another encoding than DER, which openssl would not.
-	sum := sha256.Sum256(message)
-	stated := sig.entity.GetMessageSignature().GetMessageDigest()
-	if stated.GetAlgorithm() != protocommon.HashAlgorithm_SHA2_256 || !bytes.Equal(stated.GetDigest(), sum[:]) {
-		return errors.New("the digest in the Sigstore bundle is another message's")
+	if err := sig.requireDigest(message); err != nil {
+		return err
 	}
+	// The library accepts signatures in another encoding than DER, which openssl would not.
 	if !k.verifies(message, sig.der) {
 		return errors.New("not an ASN.1 DER signature")
 	}

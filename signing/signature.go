@@ -40,9 +40,11 @@ func (k *PrivateKey) Sign(message []byte) (Signature, error) {
 	if err != nil {
 		return Signature{}, fmt.Errorf("sign: %w", err)
 	}
-	der := made.GetMessageSignature().GetSignature()
-	return Signature{Sigstore: compact, Detached: []byte(base64.StdEncoding.EncodeToString(der))}, nil
+	return Signature{Sigstore: compact, Detached: detached(made.GetMessageSignature().GetSignature())}, nil
 }
+
+// detached is the detached form of a signature in DER.
+func detached(der []byte) []byte { return []byte(base64.StdEncoding.EncodeToString(der)) }
 
 // compactJSON removes the white space that protojson varies from build to build on purpose.
 func compactJSON(data []byte) ([]byte, error) {
@@ -57,7 +59,7 @@ func compactJSON(data []byte) ([]byte, error) {
 // in it is authenticated.
 type parsed struct {
 	entity *sigstore.Bundle
-	hint   string // names the key that is said to have signed
+	hint   string // names the key that is said to have signed; empty if it was one that a certificate has
 	der    []byte // the signature, ASN.1 DER
 }
 
@@ -67,25 +69,35 @@ func (s Signature) parse() (parsed, error) {
 	if len(s.Sigstore) == 0 || len(s.Detached) == 0 {
 		return parsed{}, errors.New("one of its two files is missing or empty")
 	}
-	entity := new(sigstore.Bundle)
-	if err := entity.UnmarshalJSON(s.Sigstore); err != nil {
-		return parsed{}, fmt.Errorf("the Sigstore bundle: %w", err)
-	}
-	if entity.GetMediaType() != sigstoreMediaType {
-		return parsed{}, fmt.Errorf("the Sigstore bundle: media type %q, want %q", entity.GetMediaType(), sigstoreMediaType)
-	}
-	if err := requireCanonical(entity, s.Sigstore); err != nil {
+	entity, err := parseSigstore(s.Sigstore)
+	if err != nil {
 		return parsed{}, fmt.Errorf("the Sigstore bundle: %w", err)
 	}
 	der := entity.GetMessageSignature().GetSignature()
-	hint := entity.GetVerificationMaterial().GetPublicKey().GetHint()
-	if len(der) == 0 || hint == "" {
-		return parsed{}, errors.New("the Sigstore bundle: want a messageSignature made with a public key that is named by its hint")
-	}
-	if want := base64.StdEncoding.EncodeToString(der); want != string(bytes.TrimSuffix(s.Detached, []byte("\n"))) {
+	if !bytes.Equal(detached(der), bytes.TrimSuffix(s.Detached, []byte("\n"))) {
 		return parsed{}, errors.New("the detached signature is not the one in the Sigstore bundle")
 	}
-	return parsed{entity: entity, hint: hint, der: der}, nil
+	return parsed{entity: entity, hint: entity.GetVerificationMaterial().GetPublicKey().GetHint(), der: der}, nil
+}
+
+// parseSigstore reads a Sigstore bundle that has a signature over a message, and names a key or has a certificate.
+func parseSigstore(data []byte) (*sigstore.Bundle, error) {
+	entity := new(sigstore.Bundle)
+	if err := entity.UnmarshalJSON(data); err != nil {
+		return nil, err
+	}
+	if entity.GetMediaType() != sigstoreMediaType {
+		return nil, fmt.Errorf("media type %q, want %q", entity.GetMediaType(), sigstoreMediaType)
+	}
+	if err := requireCanonical(entity, data); err != nil {
+		return nil, err
+	}
+	material := entity.GetVerificationMaterial()
+	named := material.GetPublicKey().GetHint() != "" || len(material.GetCertificate().GetRawBytes()) > 0
+	if len(entity.GetMessageSignature().GetSignature()) == 0 || !named {
+		return nil, errors.New("want a messageSignature made with a public key that is named by its hint, or with a certificate")
+	}
+	return entity, nil
 }
 
 // requireCanonical refuses JSON that says the same as entity in another spelling: other

@@ -60,6 +60,10 @@ func (e *env) inspect(ctx context.Context, path string, from *mediaFlags, flags 
 		return err
 	}
 	defer reader.Close()
+	if statement.manifest {
+		_, err := e.stdout.Write(reader.Head()[0].Data)
+		return err
+	}
 	if statement.wanted() != "" {
 		return e.printStatement(reader, statement)
 	}

@@ -13,14 +13,15 @@ import (
 
 // statementFlags say which statement of a bundle to print.
 type statementFlags struct {
-	sbom, provenance, envelope bool
+	sbom, provenance, envelope, manifest bool
 }
 
 func (s *statementFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&s.sbom, "sbom", false, "print the SBOM (SPDX 2.3, JSON) and nothing else")
 	cmd.Flags().BoolVar(&s.provenance, "provenance", false, "print the provenance (SLSA v1, JSON) and nothing else")
 	cmd.Flags().BoolVar(&s.envelope, "envelope", false, "with --sbom or --provenance: print the in-toto statement in its signed DSSE envelope")
-	cmd.MarkFlagsMutuallyExclusive("sbom", "provenance")
+	cmd.Flags().BoolVar(&s.manifest, "manifest", false, "print airgap.json, the bytes that signatures are over, and nothing else")
+	cmd.MarkFlagsMutuallyExclusive("sbom", "provenance", "manifest")
 }
 
 // wanted is the predicate type of the statement to print, "" for none.

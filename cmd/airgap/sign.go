@@ -20,6 +20,7 @@ var _ = register(newSignCommand)
 // signOptions are the flags of sign.
 type signOptions struct {
 	key    keyFlags
+	made   []string // files
 	verify []string
 	output string
 }
@@ -34,14 +35,21 @@ want those of several makers, each at their own desk. What others have signed st
 
 The whole bundle is read and checked before it is signed. A file is written anew beside the old one, so it needs its
 size in free space; a folder gets two small files more. With --verify-key, only a bundle that this key has
-signed is signed too.`,
+signed is signed too.
+
+--signature adds one that was made elsewhere over airgap.json, the file that ` + "`airgap inspect --manifest`" + ` prints:
+with cosign by a key in hardware, or keyless.`,
 		Example: `  airgap sign site.airgap --key bob.key
   airgap sign site.airgap --key bob.key --verify-key ann.pub
-  airgap sign trust-2.json --key bob.key`,
+  airgap sign trust-2.json --key bob.key
+  airgap inspect site.airgap --manifest > airgap.json
+  cosign sign-blob airgap.json --bundle airgap.sigstore.json --new-bundle-format
+  airgap sign site.airgap --signature airgap.sigstore.json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return e.sign(cmd.Context(), args[0], o) },
 	}
 	o.key.add(cmd, "to sign with (repeatable)")
+	cmd.Flags().StringArrayVar(&o.made, "signature", nil, "Sigstore bundle `file` (v0.3) over the manifest to add, made elsewhere (repeatable)")
 	cmd.Flags().StringArrayVar(&o.verify, "verify-key", nil, "public key `file`, any of which must have signed it before (repeatable)")
 	addOutputFlag(cmd, &o.output, "o")
 	return cmd
@@ -52,14 +60,14 @@ type signReport struct {
 	File    string   `json:"file"`
 	Name    string   `json:"name,omitempty"`
 	Version string   `json:"version,omitempty"`
-	KeyIDs  []string `json:"keyIDs"`
+	KeyIDs  []string `json:"keyIDs"` // of --key
 }
 
 func (e *env) sign(ctx context.Context, path string, o signOptions) error {
 	if err := checkOutput(o.output); err != nil {
 		return err
 	}
-	if len(o.key.files) == 0 {
+	if len(o.key.files)+len(o.made) == 0 {
 		return withHint(&usageError{errors.New("--key is missing: what to sign with")}, "make a pair of keys with `airgap keygen`")
 	}
 	envelope, err := readEnvelope(path)
@@ -75,10 +83,13 @@ func (e *env) sign(ctx context.Context, path string, o signOptions) error {
 		return err
 	}
 	report := signReport{File: path, KeyIDs: keyIDs(keys)}
+	if envelope != nil && len(o.made) > 0 {
+		return &usageError{errors.New("--signature is for bundles: a statement of trust is signed with --key")}
+	}
 	if envelope != nil {
 		err = signStatement(path, envelope, before, keys)
 	} else {
-		err = e.signBundle(ctx, &report, before, keys, o.output)
+		err = e.signBundle(ctx, &report, before, keys, o)
 	}
 	if err != nil {
 		return err
@@ -87,18 +98,38 @@ func (e *env) sign(ctx context.Context, path string, o signOptions) error {
 		return e.printJSON(report)
 	}
 	p := &printer{w: e.stdout}
-	p.line("%s: signed by key ID %s", path, strings.Join(report.KeyIDs, ", "))
+	if len(keys) > 0 {
+		p.line("%s: signed by key ID %s", path, strings.Join(report.KeyIDs, ", "))
+	}
+	for _, file := range o.made {
+		p.line("%s: signature %s added; whose it is, verify says", path, file)
+	}
 	return p.err
 }
 
-func (e *env) signBundle(ctx context.Context, report *signReport, before []signing.PublicKey, keys []*signing.PrivateKey, output string) error {
+func (e *env) signBundle(ctx context.Context, report *signReport, before []signing.PublicKey, keys []*signing.PrivateKey, o signOptions) error {
 	var trust bundle.Trust = bundle.AllowUnsigned{}
 	if len(before) > 0 {
 		trust = signing.Policy{Keys: before, Threshold: 1}
 	}
-	bar := e.progress("sign", output)
+	var signers []bundle.Signer
+	for _, key := range keys {
+		signers = append(signers, key)
+	}
+	for _, file := range o.made {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return &usageError{err}
+		}
+		made, err := signing.ParseMade(data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		signers = append(signers, made)
+	}
+	bar := e.progress("sign", o.output)
 	defer bar.Stop()
-	manifest, err := bundle.AddSignatures(ctx, report.File, trust, keys, bar.Set)
+	manifest, err := bundle.AddSignatures(ctx, report.File, trust, signers, bar.Set)
 	if err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ func (e *env) openUnproven(ctx context.Context, location string, from *mediaFlag
 		return nil, err
 	}
 	var trust bundle.Trust = bundle.AllowUnsigned{}
-	if len(policy.Keys) > 0 {
+	if len(policy.Keys)+len(policy.Identities) > 0 {
 		trust = policy
 	}
 	return e.openBundle(ctx, location, trust, from)
