@@ -43,7 +43,8 @@ type containerdConfig struct {
 }
 
 // unusedPlugins of containerd: other snapshotters and differs, NRI, tracing. Each
-// costs memory and start-up time.
+// costs memory and start-up time. "opt" makes /opt/containerd, and prefers what programs and libraries
+// somebody has left there to ours.
 var unusedPlugins = []string{
 	"io.containerd.snapshotter.v1.blockfile",
 	"io.containerd.snapshotter.v1.erofs",
@@ -54,6 +55,7 @@ var unusedPlugins = []string{
 	"io.containerd.internal.v1.tracing",
 	"io.containerd.tracing.processor.v1.otlp",
 	"io.containerd.monitor.container.v1.restart",
+	"io.containerd.internal.v1.opt",
 }
 
 func (a *agent) writeContainerdConfig() (string, error) {
