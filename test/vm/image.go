@@ -174,6 +174,8 @@ func (i Image) make(ctx context.Context, folder string) error {
 	cmd := exec.CommandContext(ctx, "sh", script, filepath.Join(source, "guest"), folder)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
+	// Mounts of its own: what it mounts in the image is gone with it, even if it is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%w: %s", err, said.String())
