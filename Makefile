@@ -61,8 +61,10 @@ demo: system podinfo ## from a new key to podinfo answering in a namespace with 
 	test/demo/demo.sh
 
 # The packages of real nodes run one after another: some look for traces in the whole machine.
-test: check system podinfo ## everything, with real nodes in namespaces
+test: check system podinfo build/cosign/cosign ## everything, with real nodes in namespaces
 	go test $(HEAVY)
+	$(MAKE) --no-print-directory fuzz
+	go test -count=1 $(DESK) ./test/interop -cosign $(abspath build/cosign/cosign)
 	go test -v -count=1 ./test/site
 	go test -v -count=1 -timeout=40m ./test/e2e/...
 	go test -v -count=1 -timeout=20m ./test/fault/...
@@ -71,8 +73,16 @@ check: deps ## format, vet, staticcheck, unit and script tests: all that needs n
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "error: run gofmt -w on the files above" >&2; exit 1; }
 	go vet $(DESK) $(LIGHT) ./test/...
 	go tool -modfile=.ci/tools.mod staticcheck $(DESK) $(LIGHT)
-	go test $(DESK) $(LIGHT) ./test/bench
+	go test $(DESK) $(LIGHT) ./test/bench ./test/interop
 	cd airgap-images/coredns && GOFLAGS= CGO_ENABLED=0 go test ./...
+
+# What strangers write, and who reads it: a package and a fuzz target each.
+FUZZTIME ?= 1m
+FUZZERS  := bundle:FuzzDecodeManifest bundle:FuzzReader bundle/source:FuzzParse bundle/source:FuzzParseLock bundle/source:FuzzNormalize
+
+fuzz: deps ## each parser of what strangers write, all at once for a minute; FUZZTIME=10s for less
+	@printf '%s\n' $(FUZZERS) | xargs -P $(words $(FUZZERS)) -I{} bash -c \
+		'at={}; go test $(DESK) -run=NONE -fuzz="^$${at#*:}$$" -fuzztime=$(FUZZTIME) -parallel=2 ./$${at%:*}'
 
 test-site: system ## several machines on a LAN with faults, and the table of docs/site.md; -cut for less than ten minutes: SITE='-cut 1m'
 	go test -v -count=1 -timeout=60m ./test/site/stories -table docs/site.md $(SITE)
@@ -96,7 +106,7 @@ conformance: system build/conformance/images/index.json build/conformance/e2e.te
 clean: ## remove all that was built; the Go caches stay
 	rm -rf bin build dist
 
-.PHONY: help build images system podinfo demo test test-site test-vm test-fault check bench conformance clean deps root
+.PHONY: help build images system podinfo demo test fuzz test-site test-vm test-fault check bench conformance clean deps root
 
 ##@ Images
 
@@ -120,6 +130,11 @@ build/conformance/e2e.test: go.mod
 build/conformance/ginkgo: go.mod
 	mkdir -p $(@D)
 	go build -o $@ github.com/onsi/ginkgo/v2/ginkgo
+
+# Stock cosign, from its own module.
+build/cosign/cosign: test/interop/cosign/go.mod
+	mkdir -p $(@D)
+	cd test/interop/cosign && GOFLAGS=-trimpath CGO_ENABLED=0 go build -o $(abspath $@) github.com/sigstore/cosign/v2/cmd/cosign
 
 build/podinfo/chart: test/podinfo/go.mod
 	mkdir -p $(@D)
@@ -209,7 +224,7 @@ dist/development.key: | build
 ##@ What the build needs of the machine
 
 # The databases are for the tests, which run their own servers: those that the packages start are stopped.
-PACKAGES := build-essential docker-registry iputils-ping libseccomp-dev pkg-config nftables busybox-static zstd skopeo openssl iproute2 jq curl ca-certificates git \
+PACKAGES := build-essential docker-registry iputils-ping libseccomp-dev pkg-config nftables busybox-static zstd skopeo openssl python3 iproute2 jq curl ca-certificates git \
 	$(addsuffix -server,mariadb etcd) postgresql
 ifneq ($(ARCH),$(HOST_ARCH))
 PACKAGES += gcc-$(subst _,-,$(GNU)) libc6-dev-$(ARCH)-cross qemu-user-static

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"go.yaml.in/yaml/v3"
 
 	"airgap/internal/atomicfile"
@@ -47,17 +50,30 @@ func ReadLock(path string) (*Lock, error) {
 	} else if err != nil {
 		return nil, err
 	}
+	return ParseLock(path, data)
+}
+
+// ParseLock reads the contents of an airgap.lock: one document of the known fields. path is how errors call it.
+func ParseLock(path string, data []byte) (*Lock, error) {
 	var lock Lock
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&lock); err != nil {
 		return nil, lockError(path, err)
 	}
+	if err := decoder.Decode(new(yaml.Node)); err != io.EOF {
+		return nil, lockError(path, errors.New("more follows its document"))
+	}
 	if lock.APIVersion != APIVersion || lock.Kind != LockKind {
 		return nil, lockError(path, fmt.Errorf("its apiVersion and kind are not %s %s", APIVersion, LockKind))
 	}
 	if _, err := time.Parse(time.RFC3339, lock.IssuedAt); err != nil {
 		return nil, lockError(path, err)
+	}
+	for _, locked := range slices.Concat(lock.From, lock.Images, lock.Charts) {
+		if _, err := digest.Parse(locked.Digest); err != nil {
+			return nil, lockError(path, fmt.Errorf("the digest of %q: %v", locked.Source, err))
+		}
 	}
 	return &lock, nil
 }
