@@ -78,7 +78,7 @@ func (e *env) askForPart(ctx context.Context, want media.MissingPart) (string, e
 	if want.Count > 0 {
 		of = fmt.Sprintf(" of %d", want.Count)
 	}
-	fmt.Fprintf(e.stderr, "Wanted: %s, part %d%s. It is not in %s.\nInsert the medium that has it and press Enter, or type the folder that it is in: ",
+	fmt.Fprintf(e.stderr, "Wanted: %s, part %d%s, which is not in %s\nInsert the medium that has it and press Enter, or type the folder that it is in: ",
 		want.Name, want.Number, of, strings.Join(want.In, ", "))
 	line, err := readLine(ctx, e.stdin)
 	if errors.Is(err, io.EOF) {

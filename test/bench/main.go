@@ -40,6 +40,7 @@ type topic struct {
 var topics = []topic{
 	{"size", "Size of the executable", benchSize},
 	{"throughput", "Build and verify", benchThroughput},
+	{"media", "A bundle in parts, in a folder and through a pipe", benchMedia},
 	{"import", "Import of images", benchImport},
 	{"registry", "The registry, and many machines at once", benchRegistry},
 	{"install", "Install", benchInstall},
