@@ -6,13 +6,15 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+
+	"airgap/docs"
 )
 
 // TestSchemaAgreesWithStructs walks the structs and the schema together: the same keys, types, and
 // required ones.
 func TestSchemaAgreesWithStructs(t *testing.T) {
 	var schema map[string]any
-	if err := json.Unmarshal(Schema, &schema); err != nil {
+	if err := json.Unmarshal(docs.Schema, &schema); err != nil {
 		t.Fatal(err)
 	}
 	agree(t, "", schema, reflect.TypeFor[Spec]())

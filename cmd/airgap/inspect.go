@@ -8,7 +8,6 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/media"
-	"airgap/internal/progress"
 )
 
 var _ = register(newInspectCommand)
@@ -21,7 +20,8 @@ func newInspectCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect BUNDLE",
 		Short: "Show what is in a bundle",
-		Long: `Show what is in a bundle. Only its head is read: this says what the maker signed, not that the rest of
+		Long: `Show what is in a bundle: who signed it, what it brings, and of each image its size, how much of that
+other images have too, its layers and its digest. Only its head is read: this says what the maker signed, not that the rest of
 the file is undamaged, which is what verify does. Without --key not even the signature
 is checked, and the report says so. --sbom and --provenance print what the bundle was built with
 ` + "`airgap build --sbom --provenance`" + ` for.
@@ -29,7 +29,8 @@ is checked, and the report says so. --sbom and --provenance print what the bundl
 ` + bundleHelp,
 		Example: `  airgap inspect site.airgap --key site.pub
   airgap inspect site.airgap --key site.pub --sbom > site.spdx.json
-  airgap inspect site.airgap -o json | jq '.manifest.images[].reference'`,
+  airgap inspect site.airgap -o json | jq '.manifest.images[].reference'
+  airgap inspect site.airgap -o json | jq '.imageSizes | max_by(.bytes)'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return e.inspect(cmd.Context(), args[0], &from, trust, statement, output)
@@ -49,6 +50,9 @@ type inspectReport struct {
 	Signers  []string         `json:"signers"`  // key IDs
 	Bytes    int64            `json:"bytes"`
 	Manifest *bundle.Manifest `json:"manifest"`
+
+	Signatures int                `json:"signatures"` // how many there are, checked or not
+	ImageSizes []bundle.ImageSize `json:"imageSizes"` // in the order of manifest.images
 }
 
 func (e *env) inspect(ctx context.Context, path string, from *mediaFlags, flags trustFlags, statement statementFlags, output string) error {
@@ -67,9 +71,19 @@ func (e *env) inspect(ctx context.Context, path string, from *mediaFlags, flags 
 	if statement.wanted() != "" {
 		return e.printStatement(reader, statement)
 	}
+	sizes, err := reader.ImageSizes()
+	if err != nil {
+		return err
+	}
 	report := inspectReport{
 		Bundle: media.Name(path), Verified: len(reader.Signers()) > 0, Signers: reader.Signers(),
 		Bytes: reader.Manifest().Size(), Manifest: reader.Manifest(),
+		ImageSizes: sizes,
+	}
+	for _, file := range reader.Head() {
+		if strings.HasSuffix(file.Name, ".sigstore.json") { // each signer leaves one, and perhaps the signature by itself
+			report.Signatures++
+		}
 	}
 	if report.Signers == nil {
 		report.Signers = []string{}
@@ -78,50 +92,4 @@ func (e *env) inspect(ctx context.Context, path string, from *mediaFlags, flags 
 		return e.printJSON(report)
 	}
 	return e.printInspection(report)
-}
-
-// printInspection is the report for a person.
-func (e *env) printInspection(report inspectReport) error {
-	m, p := report.Manifest, &printer{w: e.stdout}
-	if !report.Verified {
-		p.line("UNVERIFIED: no --key was given, so nothing below is proven")
-	}
-	p.line("%s %s, issued %s, for %s", m.Name, m.Version, m.IssuedAt, strings.Join(m.Platforms, ", "))
-	p.line("%s in %d entries", progress.Bytes(report.Bytes), len(m.Carried()))
-	p.lines(deltaLine(m))
-	if report.Verified {
-		p.line("signed by key ID %s", strings.Join(report.Signers, ", "))
-	}
-	for _, a := range m.Attestations {
-		p.line("attested: %s", a.PredicateType)
-	}
-	if m.VersionFloor != "" {
-		p.line("no return below %s", m.VersionFloor)
-	}
-	if m.MinimumAirgap != "" {
-		p.line("needs airgap %s", m.MinimumAirgap)
-	}
-	for _, d := range m.Distributions {
-		p.line("distribution  %s: airgap %s, Kubernetes %s, %s", d.Platform, d.Version, d.Kubernetes, progress.Bytes(d.Size))
-	}
-	for _, image := range m.Images {
-		p.line("image         %s  %s%s", image.Reference, image.Digest, systemMark(image))
-	}
-	for _, c := range m.Charts {
-		p.line("chart         %s/%s: %s %s", c.Namespace, c.Release, c.Chart, c.Version)
-	}
-	for _, o := range m.Manifests {
-		p.line("manifest      %s", o.Name)
-	}
-	for _, f := range m.Files {
-		p.line("file          %s %s", f.Mode, f.Target)
-	}
-	return p.err
-}
-
-func systemMark(image bundle.Image) string {
-	if image.System {
-		return "  (system)"
-	}
-	return ""
 }
