@@ -6,12 +6,14 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"airgap/signing"
 )
@@ -382,5 +384,29 @@ func assertOnly(t *testing.T, dir string, want ...string) {
 	}
 	if len(got) > 0 {
 		t.Errorf("left behind: %v", slices.Sorted(maps.Keys(got)))
+	}
+}
+
+// TestReproducible makes one bundle twenty times, with 1 to 16 blobs fetched at once from sources that take their time: the same
+// bytes each time, signature and all.
+func TestReproducible(t *testing.T) {
+	key, _ := signer(t, siteKey)
+	content := testContent(t, 3*copyBytes/2)
+	for i, b := range content.Blobs {
+		content.Blobs[i].Open = func(ctx context.Context) (io.ReadCloser, error) {
+			time.Sleep(time.Duration(rand.IntN(3)) * time.Millisecond)
+			return b.Open(ctx)
+		}
+	}
+	var first []byte
+	for build := range 20 {
+		concurrency := 1 + build%16
+		made := mustRead(t, create(t, content, CreateOptions{Signers: []*signing.PrivateKey{key}, Concurrency: concurrency}))
+		if first == nil {
+			first = made
+		}
+		if !bytes.Equal(made, first) {
+			t.Fatalf("build %d, concurrency %d: bytes differ from %d on", build, concurrency, firstDifference(made, first))
+		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"airgap/internal/atomicfile"
 )
 
@@ -28,6 +30,17 @@ type wholeFile struct {
 }
 
 func (w *wholeFile) name() string { return w.output }
+
+// WriteAt asks the kernel, without waiting, to bring long pieces to the disk, so that it works while others are fetched. Only commit makes
+// them durable. A page that is not full yet is left out: it would be written twice.
+func (w *wholeFile) WriteAt(b []byte, offset int64) (int, error) {
+	const pageBytes = 4 << 10
+	n, err := w.File.WriteAt(b, offset)
+	if end := (offset + int64(n)) / pageBytes * pageBytes; n >= copyBytes {
+		_ = unix.SyncFileRange(int(w.Fd()), offset, end-offset, unix.SYNC_FILE_RANGE_WRITE)
+	}
+	return n, err
+}
 
 func (w *wholeFile) reserve(size int64) (err error) {
 	if w.File, err = temporaryBeside(w.output); err != nil {

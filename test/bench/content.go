@@ -81,15 +81,24 @@ func (b *bench) writeImages(ctx context.Context) error {
 	return os.WriteFile(b.contentSpec(), []byte(spec.String()), 0o600)
 }
 
-// syntheticImage is an image of gzip layers, each a tar of one file of layerBytes. The layers
-// are made while they are read, once.
+// syntheticImage is image n, of layers of its own.
 func syntheticImage(n int, layerBytes int64) (v1.Image, error) {
+	var seeds [][2]byte
+	for l := range layersPerImage {
+		seeds = append(seeds, [2]byte{byte(n), byte(l)})
+	}
+	return layeredImage(seeds, layerBytes)
+}
+
+// layeredImage is an image of gzip layers, each a tar of one file of layerBytes that its seed determines. The layers
+// are made while they are read, once.
+func layeredImage(seeds [][2]byte, layerBytes int64) (v1.Image, error) {
 	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH})
 	if err != nil {
 		return nil, err
 	}
-	for l := range layersPerImage {
-		content := syntheticLayer(byte(n), byte(l), layerBytes)
+	for _, seed := range seeds {
+		content := syntheticLayer(seed[0], seed[1], layerBytes)
 		layer := stream.NewLayer(content, stream.WithCompressionLevel(gzip.HuffmanOnly))
 		if image, err = mutate.AppendLayers(image, layer); err != nil {
 			return nil, err

@@ -41,6 +41,7 @@ var topics = []topic{
 	{"size", "Size of the executable", benchSize},
 	{"throughput", "Build and verify", benchThroughput},
 	{"media", "A bundle in parts, in a folder and through a pipe", benchMedia},
+	{"build", "Build from a registry", benchBuild},
 	{"import", "Import of images", benchImport},
 	{"registry", "The registry, and many machines at once", benchRegistry},
 	{"install", "Install", benchInstall},
@@ -89,6 +90,10 @@ func say(format string, args ...any) {
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == sha256Verb {
 		exitIf(sha256File(os.Args[2]))
+		return
+	}
+	if len(os.Args) == 4 && os.Args[1] == fetchVerb {
+		exitIf(fetchBlobs(os.Args[2], os.Args[3]))
 		return
 	}
 	b := &bench{}

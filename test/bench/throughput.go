@@ -50,10 +50,11 @@ func sha256File(path string) error {
 
 // contender is one of the processes that are compared.
 type contender struct {
-	title   string
-	command func() *exec.Cmd
-	seconds series
-	peakMB  series
+	title     string
+	command   func() *exec.Cmd
+	seconds   series
+	peakMB    series
+	writtenMB series // to files on disks
 }
 
 // benchThroughput compares build, verify and inspect with sha256 of the same bytes. Everything that is read
@@ -136,5 +137,6 @@ func (b *bench) contend(c *contender, bundle, again string) error {
 	}
 	c.seconds = append(c.seconds, took.seconds)
 	c.peakMB = append(c.peakMB, took.peakMB)
+	c.writtenMB = append(c.writtenMB, took.writtenBytes/1e6)
 	return os.RemoveAll(again)
 }
