@@ -16,6 +16,7 @@ type Hardware struct {
 	MemoryMiB int       // 4096
 	CPUs      int       // 2
 	Clock     time.Time // what the real-time clock says when it is switched on; zero: the host's
+	Saved     string    // the folder of [Machine.Save] whose disk it begins with; empty: the image's
 }
 
 const (
@@ -68,6 +69,11 @@ func New(t testing.TB, hardware Hardware) *Machine {
 	seed := rand.Uint64()
 	if m.disk, err = newDisk(image.disk, m.folder, seed); err != nil {
 		t.Fatal(err)
+	}
+	if hardware.Saved != "" {
+		if err := m.disk.restore(hardware.Saved); err != nil {
+			t.Fatalf("the saved disk: %v", err)
+		}
 	}
 	t.Logf("%s, %d MiB, %d CPUs, %s; what a power cut loses is drawn from %#x", hardware.Image.Name, hardware.MemoryMiB, hardware.CPUs, accelerator(), seed)
 	return m
@@ -160,6 +166,18 @@ func (m *Machine) Shutdown(patience time.Duration) time.Duration {
 		m.t.Fatal(err)
 	}
 	return time.Since(began)
+}
+
+// Save writes the disk of a machine that was switched off in order into an existing folder, for others of the same image
+// that begin with it; it is of no use any more when what the image is made from has changed.
+func (m *Machine) Save(folder string) {
+	m.t.Helper()
+	if m.power != nil {
+		m.t.Fatal("the machine is on")
+	}
+	if err := m.disk.save(folder); err != nil {
+		m.t.Fatalf("saving the disk: %v", err)
+	}
 }
 
 // Run runs a bash script on the machine as root and returns what it printed. It must end with code 0, within 25 minutes, which is more than an install waits.

@@ -72,12 +72,7 @@ const kept = `airgap kubectl get configmaps -n default -o 'go-template={{range .
 
 // What the API server has acknowledged is there after the power was cut, whatever else was being written.
 func TestPowerCutsUnderLoad(t *testing.T) {
-	m := vm.Start(t, vm.Debian12)
-	m.Run(addressed)
-	stick := siteStick(t, vm.FAT32)
-	m.Plug(stick)
-	m.Run(mount + " && " + install + " && umount /media/stick")
-	m.Unplug(stick)
+	m := installed(t)
 	for i := range *loadCuts {
 		m.Begin("writer", fmt.Sprintf(writer, i+1))
 		before := len(m.Notes())

@@ -1,8 +1,12 @@
 package stories
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +19,7 @@ var (
 	loadCuts    = flag.Int("load-cuts", 3, "how often the power is cut while the API is written to")
 	stable      = flag.Duration("stable", 2*time.Minute, "how long the smallest machine has to run")
 	bound       = flag.Bool("bound", false, "fail if an install takes too long: for a host that does nothing else meanwhile")
+	saved       = flag.String("installed", "", "the `folder` of a machine that has the bundle installed, which is made if it is not there; for stories that begin with one")
 	memory      = flag.Int("memory", 1024, "of the smallest machine, `MiB`")
 )
 
@@ -34,19 +39,24 @@ fi`
 	install = "/media/stick/airgap install /media/stick/site.airgap --key /media/stick/site.pub"
 	// explained says what the node says of itself if the install before it has failed.
 	explained = ` || { code=$?; airgap status; airgap kubectl get pods -A -o wide; airgap kubectl get events -A | tail -n 20; exit $code; }`
-	// healthy fails until the node is Ready and podinfo answers.
+	// healthy fails until the node is Ready and podinfo answers. It waits within kubectl: each start of that takes seconds of an
+	// emulated processor, and the node has no other.
 	healthy = `set -e
-airgap kubectl wait --for=condition=Ready node --all --timeout=5s
-airgap kubectl -n kube-system rollout status deployment/coredns --timeout=5s
-airgap kubectl -n demo rollout status deployment/podinfo --timeout=5s
+airgap kubectl wait --for=condition=Ready node --all --timeout=60s
+airgap kubectl -n kube-system rollout status deployment/coredns --timeout=60s
+airgap kubectl -n demo rollout status deployment/podinfo --timeout=60s
 address=$(airgap kubectl -n demo get service podinfo -o 'jsonpath={.spec.clusterIP}')
 exec 3<>/dev/tcp/$address/9898
 printf 'GET /healthz HTTP/1.0\r\n\r\n' >&3
 grep -q '200 OK' <&3`
 )
 
-// healthyPatience is for a machine that has booted until its site answers; half a minute on an idle host.
-const healthyPatience = 6 * time.Minute
+// healthyPatience is for a machine that has booted until its site answers; half a minute on an idle host, four on one
+// that compiles meanwhile.
+const healthyPatience = 10 * time.Minute
+
+// shutdownPatience is for a machine that is told to switch off until it is: systemd kills what is left after 90 seconds.
+const shutdownPatience = 4 * time.Minute
 
 // fromStickToSite is the story of every kind of machine: the site runs, comes back by itself after a power cut, and
 // can be taken away again. Flags are those of the install.
@@ -76,6 +86,34 @@ func fromStickToSite(t *testing.T, image vm.Image, format vm.Format, flags ...st
 	if changed := difference(before, m.Run(trace)); changed != "" {
 		t.Errorf("the uninstall left the machine other than it was:\n%s", changed)
 	}
+}
+
+// installed returns a machine that has booted, with the bundle on it and nothing else done to it. The install is done once.
+func installed(t *testing.T) *vm.Machine {
+	t.Helper()
+	if *saved == "" {
+		*saved = filepath.Join(bundles, "installed")
+	}
+	if _, err := os.Stat(*saved); errors.Is(err, fs.ErrNotExist) {
+		m := vm.Start(t, vm.Debian12)
+		m.Run(addressed)
+		m.Plug(siteStick(t, vm.FAT32))
+		m.Run(mount)
+		m.Run(install + explained + " && umount /media/stick")
+		m.Eventually(healthyPatience, healthy)
+		m.Shutdown(shutdownPatience)
+		if err := os.MkdirAll(*saved+".new", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		m.Save(*saved + ".new")
+		if err := os.Rename(*saved+".new", *saved); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := vm.New(t, vm.Hardware{Image: vm.Debian12, Saved: *saved})
+	m.Boot()
+	m.Eventually(healthyPatience, healthy)
+	return m
 }
 
 // trace is what an uninstall must leave as it was: all that a node makes is among it.
