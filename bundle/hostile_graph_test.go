@@ -144,7 +144,7 @@ func hostileGraphs() []hostile {
 	artifact := func(name, text string, edit func(m *ocispec.Manifest, other Blob)) {
 		add("artifact "+name, text, func(h *hostileMaker) (Manifest, []Blob) {
 			content, other := NewBlob(RoleObjects, []byte("kind: Namespace\n")), NewBlob(RoleObjects, []byte("kind: ClusterRoleBinding\n"))
-			blobs, manifestDigest, err := NewArtifact(ObjectsArtifactType, ObjectsLayerMediaType, "", nil, content)
+			blobs, _, err := NewArtifact(ObjectsArtifactType, ObjectsLayerMediaType, "", nil, content)
 			if err != nil {
 				h.t.Fatal(err)
 			}
@@ -154,7 +154,7 @@ func hostileGraphs() []hostile {
 			if !strings.Contains(name, "left") {
 				blobs = append(blobs, other)
 			}
-			manifestDigest = blobs[0].Digest
+			manifestDigest := blobs[0].Digest
 			return Manifest{
 				Name: "tiny", Version: "1.0.0", Platforms: []string{"linux/amd64"}, IssuedAt: "2026-11-22T09:00:00Z",
 				Manifests: []Objects{{Name: "namespace", Artifact: manifestDigest, Digest: content.Digest}},

@@ -63,7 +63,7 @@ func (x *executables) packages(r io.Reader) ([]Package, error) {
 			if len(x.window)-from < maxBuildInfoBytes && !ended {
 				x.drop(from)
 				from = 0
-				if ended, err = x.fill(r); err != nil {
+				if _, err := x.fill(r); err != nil {
 					return nil, err
 				}
 			}
