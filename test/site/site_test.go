@@ -71,6 +71,8 @@ func TestFaultsOfTheLAN(t *testing.T) {
 		}
 	})
 	t.Run("lossy", func(t *testing.T) {
+		// Who is where is asked before: a lost answer to that would lose all packets for a second.
+		Eventually(t, Patience, func() error { return errors.Join(ping(a, b.IP), ping(b, a.IP)) })
 		b.Within(t).Lossy(0.3)
 		out, _ := a.Inside("ping", "-q", "-c", "300", "-i", "0.005", "-W", "1", b.IP).CombinedOutput()
 		var lost float64
