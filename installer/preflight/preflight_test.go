@@ -113,7 +113,7 @@ func TestJudge(t *testing.T) {
 			f.Images.FreeBytes, f.Images.TotalBytes = 1<<30, 2<<30
 			f.HasBlob = func(string) bool { return true }
 		}},
-		{name: "little space afterwards", facts: func(f *preflight.Facts) { f.Images.FreeBytes = 10 << 30 }, want: "disk: / will have about", level: warn},
+		{name: "little space afterwards", facts: func(f *preflight.Facts) { f.Images.FreeBytes = 4_800_000_000 }, want: "disk: / will have about 800 MB of 215 GB free; the node evicts pods when less than 537 MB are free", level: warn},
 		{name: "no inodes", facts: func(f *preflight.Facts) { f.Images.FreeInodes = 1000 }, want: "inodes: / has 1000 inodes free", level: fail},
 		{name: "inodes made as needed", facts: func(f *preflight.Facts) { f.Images.FreeInodes, f.Images.TotalInodes = 0, 0 }},
 		{name: "other platform", subject: func(s *preflight.Subject) { s.Bundles[0].Platforms = []string{"linux/riscv64"} }, want: "platform: bundle site-a 1.0.0 is for linux/riscv64", level: fail},

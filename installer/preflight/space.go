@@ -17,7 +17,7 @@ const (
 	inodesPerUnpackedByte   = 1.0 / (24 << 10)
 	reserveInodes           = 20_000
 
-	evictionPercent = 10 // the kubelet evicts pods when less of the disk is free
+	evictionBytes = 512 << 20 // the node evicts pods when less is free: see docs/decisions/0008
 )
 
 // need is what an install takes, in bytes.
@@ -112,8 +112,8 @@ func (c *checker) disk() {
 		case disk.FreeBytes < total:
 			c.fail("the install would end with a full disk", "free "+progress.Bytes(total-disk.FreeBytes)+" more there, or choose another --data-dir",
 				"%s has %s free, the install needs about %s (%s)", disk.Parent, progress.Bytes(disk.FreeBytes), progress.Bytes(total), strings.Join(list, ", "))
-		case left*100 < disk.TotalBytes*evictionPercent:
-			c.warn("Kubernetes evicts pods when less than 10 % is free", "make room soon", "%s will have about %s of %s free", disk.Parent, progress.Bytes(left), progress.Bytes(disk.TotalBytes))
+		case left < 2*evictionBytes:
+			c.warn("the node evicts pods when less than "+progress.Bytes(evictionBytes)+" are free", "make room soon", "%s will have about %s of %s free", disk.Parent, progress.Bytes(left), progress.Bytes(disk.TotalBytes))
 		default:
 			c.pass("%s free on %s, the install needs about %s (%s)", progress.Bytes(disk.FreeBytes), disk.Parent, progress.Bytes(total), strings.Join(list, ", "))
 		}
