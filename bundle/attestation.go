@@ -1,14 +1,13 @@
 package bundle
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
+	"airgap/internal/strictjson"
 	"airgap/signing"
 )
 
@@ -59,11 +58,11 @@ func (a AllowUnsigned) EnvelopeSigners(e *signing.Envelope) ([]string, error) {
 // AddAttestation adds a statement about what c carries, signed by signers, to c: the predicate, as JSON, is of the given type, and the
 // subjects are everything that [Manifest.Subjects] names. The same content, predicate and keys give the same bytes.
 func (c *Content) AddAttestation(predicateType string, predicate any, signers []*signing.PrivateKey) error {
-	encoded, err := canonicalJSON(predicate)
+	encoded, err := strictjson.Encode(predicate)
 	if err != nil {
 		return fmt.Errorf("attestation %s: %w", predicateType, err)
 	}
-	payload, err := canonicalJSON(Statement{Type: statementType, Subject: c.Manifest.Subjects(), PredicateType: predicateType, Predicate: encoded})
+	payload, err := strictjson.Encode(Statement{Type: statementType, Subject: c.Manifest.Subjects(), PredicateType: predicateType, Predicate: encoded})
 	if err != nil {
 		return fmt.Errorf("attestation %s: %w", predicateType, err)
 	}
@@ -88,15 +87,6 @@ func (c *Content) AddAttestation(predicateType string, predicate any, signers []
 	c.Blobs = append(c.Blobs, blobs...)
 	c.Manifest.Attestations = append(c.Manifest.Attestations, Attestation{PredicateType: predicateType, Artifact: artifact, Digest: layer.Digest})
 	return nil
-}
-
-// canonicalJSON encodes v without white space and without HTML's escapes.
-func canonicalJSON(v any) ([]byte, error) {
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(v)
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), err
 }
 
 // Subjects names everything that m carries and that is not itself a statement: images, charts, files of Kubernetes objects, files and
@@ -135,12 +125,10 @@ func ReadStatement(data []byte) (*Statement, *signing.Envelope, error) {
 		return nil, nil, fmt.Errorf("the envelope holds a %.80q, not a statement", envelope.PayloadType)
 	}
 	s := new(Statement)
-	decoder := json.NewDecoder(bytes.NewReader(envelope.Payload))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(s); err != nil {
+	if err := strictjson.Decode(envelope.Payload, s); err != nil {
 		return nil, nil, fmt.Errorf("the statement: %w", err)
 	}
-	if _, err := decoder.Token(); err != io.EOF || s.Type != statementType {
+	if s.Type != statementType {
 		return nil, nil, errors.New("not one in-toto statement v1")
 	}
 	return s, envelope, nil

@@ -79,16 +79,22 @@ func (p *plan) write(ctx context.Context, sink sink, workers int, progress func(
 	return context.Cause(ctx)
 }
 
-// reporter returns a function that adds to the bytes done and passes the sum on.
+// reporter tells progress of the bytes of all items.
 func (p *plan) reporter(progress func(done, total int64)) func(n int) {
+	var total int64
+	for _, item := range p.items {
+		total += item.size
+	}
+	return newReporter(total, progress)
+}
+
+// newReporter returns a function that adds to the bytes done and passes the sum on to progress, which may be nil.
+func newReporter(total int64, progress func(done, total int64)) func(n int) {
 	if progress == nil {
 		return func(int) {}
 	}
 	var mu sync.Mutex
-	var done, total int64
-	for _, item := range p.items {
-		total += item.size
-	}
+	var done int64
 	return func(n int) {
 		mu.Lock()
 		defer mu.Unlock()

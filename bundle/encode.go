@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"airgap/internal/strictjson"
 )
 
 // Encode returns m as canonical JSON: the bytes that are signed. It does not validate.
@@ -18,13 +20,10 @@ func (m *Manifest) Encode() ([]byte, error) {
 	notNil(&c.Files)
 	notNil(&c.Distributions)
 	notNil(&c.Entries)
-	var buf bytes.Buffer
-	encoder := json.NewEncoder(&buf)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(&c); err != nil {
+	data, err := strictjson.Encode(&c)
+	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", ManifestPath, err)
 	}
-	data := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 	if len(data) > MaxManifestBytes {
 		return nil, refuse(RuleBounds, ManifestPath, nowhere, "put less into one bundle", "%s would have %d bytes, the limit is %d", ManifestPath, len(data), MaxManifestBytes)
 	}

@@ -2,8 +2,6 @@ package bundle
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -107,36 +105,13 @@ func (s *folderSink) keep(ctx context.Context, i int, buffer []byte) (bool, erro
 	if !s.mayKeep(item) {
 		return false, nil
 	}
-	file, err := s.old.Open(item.name)
-	if err != nil {
-		return false, nil
-	}
-	defer file.Close()
-	hash := sha256.New()
-	if _, err := io.CopyBuffer(onlyWriter{hash}, contextReader{ctx, file}, buffer); err != nil {
-		return false, ctx.Err() // a file that cannot be read is written anew
-	}
-	if hex.EncodeToString(hash.Sum(nil)) != item.sha256 {
-		return false, nil
+	open := func(context.Context) (io.ReadCloser, error) { return s.old.Open(item.name) }
+	compare := func([]byte) error { return nil } // copyBlob itself does
+	if err := copyBlob(ctx, Entry{Path: item.name, Size: item.size, SHA256: item.sha256}, open, buffer, compare); err != nil {
+		return false, ctx.Err() // a file that is another, or cannot be read, is written anew
 	}
 	name := filepath.FromSlash(item.name)
 	return os.Link(filepath.Join(s.output, name), filepath.Join(s.temporary, name)) == nil, nil
-}
-
-// onlyWriter and contextReader have no method by which io.CopyBuffer would do without the buffer.
-type (
-	onlyWriter    struct{ io.Writer }
-	contextReader struct {
-		ctx context.Context
-		r   io.Reader
-	}
-)
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 func (s *folderSink) item(i int) (itemWriter, int64, error) {

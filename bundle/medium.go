@@ -146,10 +146,7 @@ func (t *tarMedium) confirm(m *Manifest, _ []string) error {
 	if t.peeked || t.ended {
 		length -= tarBlockBytes
 	}
-	for _, e := range m.Carried() {
-		length += tarBlockBytes + paddedSize(e.Size)
-	}
-	return t.source.Expect(length)
+	return t.source.Expect(length + tarBytes(m.Carried()))
 }
 
 // theEnd is what refusals call the end of the tar.

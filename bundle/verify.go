@@ -26,7 +26,12 @@ func (r *Reader) TarBytes() int64 {
 	for _, f := range r.head {
 		total += tarBlockBytes + paddedSize(int64(len(f.Data)))
 	}
-	for _, e := range r.manifest.Carried() {
+	return total + tarBytes(r.manifest.Carried())
+}
+
+// tarBytes returns how many bytes of a tar entries are, with their headers and paddings.
+func tarBytes(entries []Entry) (total int64) {
+	for _, e := range entries {
 		total += tarBlockBytes + paddedSize(e.Size)
 	}
 	return total
@@ -50,10 +55,10 @@ func Verify(ctx context.Context, path string, trust Trust, progress func(done, t
 // medium can be read at several places, and reads each byte once all the same. progress, which may be nil, is told how
 // many of the entries' bytes have been read.
 func (r *Reader) Verify(ctx context.Context, progress func(done, total int64)) error {
-	counter := &counter{ctx: ctx, total: r.Manifest().Size(), progress: progress}
+	report := newReporter(r.Manifest().Size(), progress)
 	for {
 		if r.err == nil && r.checked && r.read == r.ordered && len(r.held) == 0 {
-			if done, err := r.verifySections(ctx, counter); done {
+			if done, err := r.verifySections(ctx, report); done {
 				return err
 			}
 		}
@@ -62,7 +67,7 @@ func (r *Reader) Verify(ctx context.Context, progress func(done, total int64)) e
 			return nil
 		}
 		if err == nil {
-			_, err = io.Copy(counter, contents)
+			_, err = io.Copy(reportingWriter{ctx, io.Discard, report}, contents)
 		}
 		if err != nil {
 			return err
@@ -71,7 +76,7 @@ func (r *Reader) Verify(ctx context.Context, progress func(done, total int64)) e
 }
 
 // verifySections checks all entries after the metadata, if the medium can be read at several places.
-func (r *Reader) verifySections(ctx context.Context, counter *counter) (done bool, err error) {
+func (r *Reader) verifySections(ctx context.Context, report func(bytes int)) (done bool, err error) {
 	rest := r.entries[r.read:]
 	m, ok := r.medium.(sectioned)
 	if !ok || len(rest) == 0 {
@@ -82,28 +87,9 @@ func (r *Reader) verifySections(ctx context.Context, counter *counter) (done boo
 		return false, nil
 	}
 	r.read = len(r.entries)
-	if r.err = verifySections(ctx, rest, open, counter.add); r.err != nil {
+	if r.err = verifySections(ctx, rest, open, report); r.err != nil {
 		return true, r.err
 	}
 	r.err = io.EOF
 	return true, nil
-}
-
-// counter is a writer that reports how much has been written to it, and fails once its context is done.
-type counter struct {
-	ctx         context.Context
-	done, total int64
-	progress    func(done, total int64)
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	c.add(len(p))
-	return len(p), c.ctx.Err()
-}
-
-func (c *counter) add(bytes int) {
-	c.done += int64(bytes)
-	if c.progress != nil {
-		c.progress(c.done, c.total)
-	}
 }

@@ -3,12 +3,12 @@ package signing
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+
+	"airgap/internal/strictjson"
 )
 
 // MaxEnvelopeBytes bounds an envelope, which is held in memory before it is trusted.
@@ -54,13 +54,7 @@ func (e *Envelope) Encode() ([]byte, error) {
 	for _, s := range e.Signatures {
 		wire.Signatures = append(wire.Signatures, dsse.Signature{KeyID: s.KeyID, Sig: base64.StdEncoding.EncodeToString(s.DER)})
 	}
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(wire); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+	return strictjson.Encode(wire)
 }
 
 // ParseEnvelope reads what Encode writes, with or without a newline at its end, and nothing else. Nothing in it is
@@ -70,7 +64,7 @@ func ParseEnvelope(data []byte) (*Envelope, error) {
 		return nil, fmt.Errorf("%w: an envelope of %d bytes, the limit is %d", ErrInvalid, len(data), MaxEnvelopeBytes)
 	}
 	var wire dsse.Envelope
-	if err := decodeStrictly(data, &wire); err != nil {
+	if err := strictjson.Decode(data, &wire); err != nil {
 		return nil, fmt.Errorf("%w: not a DSSE envelope: %v", ErrInvalid, err)
 	}
 	e := &Envelope{PayloadType: wire.PayloadType}
@@ -93,19 +87,6 @@ func ParseEnvelope(data []byte) (*Envelope, error) {
 		return nil, fmt.Errorf("%w: the envelope is not in its one spelling: JSON without white space", ErrInvalid)
 	}
 	return e, nil
-}
-
-// decodeStrictly reads one JSON document without unknown keys and with nothing after it.
-func decodeStrictly(data []byte, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return err
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return errors.New("data after the JSON document")
-	}
-	return nil
 }
 
 // VerifyEnvelope checks that e carries signatures which satisfy the policy and returns the IDs of the keys whose

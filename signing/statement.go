@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"airgap/internal/strictjson"
 )
 
 const (
@@ -114,11 +115,8 @@ func (s *Statement) Digest() string {
 
 // encode returns the one JSON of the statement. Nothing in one can fail to be encoded.
 func (s *Statement) encode() []byte {
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(s)
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
+	data, _ := strictjson.Encode(s)
+	return data
 }
 
 // Envelope wraps the statement for signatures.
@@ -132,7 +130,7 @@ func ParseStatement(e *Envelope) (*Statement, error) {
 		return nil, fmt.Errorf("%w: a %.80q, not a statement of trust", ErrInvalid, e.PayloadType)
 	}
 	s := new(Statement)
-	if err := decodeStrictly(e.Payload, s); err != nil {
+	if err := strictjson.Decode(e.Payload, s); err != nil {
 		return nil, fmt.Errorf("%w: statement of trust: %v", ErrInvalid, err)
 	}
 	if !bytes.Equal(s.encode(), e.Payload) {
