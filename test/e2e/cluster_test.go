@@ -53,6 +53,7 @@ func TestNode(t *testing.T) {
 	run("cluster DNS", testClusterDNS)
 	run("network policies", testNetworkPolicy)
 	run("images", testImages)
+	run("every way to write a name", testNames)
 	run("own images", testOwnImages)
 	run("crictl", testCrictl)
 	run("ingress", testIngress)
