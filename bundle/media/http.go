@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"airgap/bundle"
+	"airgap/internal/registryclient"
 )
 
 const (
@@ -63,7 +64,7 @@ func (d *download) begin() error {
 		cancel()
 		return err
 	}
-	request.Header.Set("User-Agent", userAgent)
+	request.Header.Set("User-Agent", registryclient.UserAgent)
 	request.Header.Set("Accept-Encoding", "identity") // the bytes themselves
 	if d.offset > 0 {
 		last := ""

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -22,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"airgap/bundle"
+	"airgap/internal/registryclient"
 )
 
 const (
@@ -51,7 +51,7 @@ func Push(ctx context.Context, r *bundle.Reader, location string, progress func(
 		return nil, err
 	}
 	p := &push{reader: r, repository: ref.Context(), from: map[string]name.Repository{}, progress: progress, total: m.Size()}
-	p.options = []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent(userAgent)}
+	p.options = registryclient.Options(remote.WithContext(ctx))
 	if p.pusher, err = remote.NewPusher(p.options...); err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func Push(ctx context.Context, r *bundle.Reader, location string, progress func(
 	}
 	manifest := p.manifest()
 	if err := p.pusher.Put(ctx, ref, manifest); err != nil {
-		return nil, explain(p.repository.RegistryStr(), err)
+		return nil, explain(p.repository, err)
 	}
 	sum := digest.FromBytes(manifest)
 	return &Pushed{Reference: "oci://" + p.repository.Digest(sum.String()).Name(), Sent: p.sent.Load()}, nil
@@ -200,7 +200,7 @@ func (p *push) upload(ctx context.Context, b *blob) error {
 		if b.failure != nil { // of the medium, and no registry's
 			return b.failure
 		}
-		return explain(p.repository.RegistryStr(), err)
+		return explain(p.repository, err)
 	}
 	return nil
 }

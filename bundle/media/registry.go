@@ -10,14 +10,13 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airgap/bundle"
 	"airgap/internal/blobcache"
+	"airgap/internal/registryclient"
 )
 
 // ArtifactType is the type of a bundle in a registry.
@@ -33,15 +32,15 @@ func openRegistry(ctx context.Context, reference string, trust bundle.Trust, cac
 		return nil, fmt.Errorf("%w: %w", ErrReference, err)
 	}
 	a := &artifact{cache: cache, base: fmt.Sprintf("%s://%s/v2/%s/blobs/", ref.Context().Scheme(), ref.Context().RegistryStr(), ref.Context().RepositoryStr())}
-	manifest, err := remote.Get(ref, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent(userAgent))
+	manifest, err := remote.Get(ref, registryclient.Options(remote.WithContext(ctx))...)
 	if err != nil {
-		return nil, explain(ref.Context().RegistryStr(), err)
+		return nil, explain(ref.Context(), err)
 	}
 	if err := a.read(manifest.Manifest); err != nil {
 		return nil, err
 	}
-	if a.client, err = clientOf(ctx, ref.Context()); err != nil {
-		return nil, explain(ref.Context().RegistryStr(), err)
+	if a.client, err = registryclient.New(ctx, ref.Context()); err != nil {
+		return nil, explain(ref.Context(), err)
 	}
 	return bundle.NewCarriedReader(ctx, a, trust)
 }
@@ -49,32 +48,9 @@ func openRegistry(ctx context.Context, reference string, trust bundle.Trust, cac
 // ErrReference says that the name of a bundle in a registry is none, or says too little.
 var ErrReference = errors.New("want oci://host/repository:tag or @digest")
 
-const userAgent = "airgap"
-
-// clientOf logs in to a repository.
-func clientOf(ctx context.Context, repository name.Repository) (*http.Client, error) {
-	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, repository)
-	if err != nil {
-		return nil, err
-	}
-	through := transport.NewUserAgent(http.DefaultTransport, userAgent)
-	authorized, err := transport.NewWithContext(ctx, repository.Registry, auth, through, []string{repository.Scope(transport.PullScope)})
-	return &http.Client{Transport: authorized}, err
-}
-
-// explain makes a registry's answer a sentence with a remedy.
-func explain(host string, err error) error {
-	var answer *transport.Error
-	if !errors.As(err, &answer) {
-		return fmt.Errorf("cannot reach the registry %s: %w", host, err)
-	}
-	switch answer.StatusCode {
-	case http.StatusNotFound:
-		return fmt.Errorf("%w: the registry %s has no such bundle: %w", fs.ErrNotExist, host, err)
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("the registry %s gives no access; log in with `docker login %s`: %w", host, host, err)
-	}
-	return err
+// explain says in words what a registry answers about a bundle.
+func explain(repository name.Repository, err error) error {
+	return registryclient.Explain(repository.RegistryStr(), "bundle", err)
 }
 
 // artifact is a bundle in a registry as a [bundle.Remote].

@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"airgap/bundle"
+	"airgap/internal/registryclient"
 )
 
 // maxObjectsBytes bounds a file of Kubernetes objects, which is held in memory.
@@ -57,7 +58,7 @@ func (g *gatherer) chart(ctx context.Context, c Chart) error {
 		from += ":" + c.Version
 	}
 	loaded, err := g.loadChart(ctx, c, g.options.Lock.chart(from))
-	if errors.Is(err, errNotFound) && g.options.Lock.chart(from) != "" {
+	if errors.Is(err, registryclient.ErrNotFound) && g.options.Lock.chart(from) != "" {
 		err = fmt.Errorf("airgap.lock holds it to %s, which the registry has no longer; `airgap build --update` takes the present one: %w",
 			g.options.Lock.chart(from), err)
 	}

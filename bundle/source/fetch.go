@@ -5,48 +5,17 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"airgap/internal/registryclient"
 )
 
-// blobClient logs in to a repository to fetch its blobs. remote.Puller hashes each blob, which the writer of the bundle does
-// anyhow, and cannot begin in the middle of one.
+// blobClient logs in to a repository to fetch its blobs, once.
 func (r *registries) blobClient(ctx context.Context, repository name.Repository) (*http.Client, error) {
-	return r.clients.do(repository.String(), func() (*http.Client, error) {
-		auth, err := authn.Resolve(ctx, authn.DefaultKeychain, repository)
-		if err != nil {
-			return nil, err
-		}
-		through := transport.NewUserAgent(transport.NewRetry(remote.DefaultTransport), userAgent)
-		authorized, err := transport.NewWithContext(ctx, repository.Registry, auth, through, []string{repository.Scope(transport.PullScope)})
-		if err != nil {
-			return nil, err
-		}
-		return &http.Client{Transport: authorized, CheckRedirect: staysOutside}, nil
-	})
-}
-
-// staysOutside refuses what would make the packager's machine ask its own network in the name of a registry: a redirect to an
-// address that is not public, as cloud providers' metadata services have.
-func staysOutside(request *http.Request, via []*http.Request) error {
-	const most = 10
-	to := request.URL.Hostname()
-	if len(via) >= most {
-		return fmt.Errorf("%s redirects more than %d times", via[0].URL.Hostname(), most)
-	}
-	address, err := netip.ParseAddr(to)
-	if err != nil || to == via[0].URL.Hostname() {
-		return nil
-	}
-	if address = address.Unmap(); address.IsPrivate() || address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified() {
-		return fmt.Errorf("%s redirects to %s, which is not a public address", via[0].URL.Hostname(), to)
-	}
-	return nil
+	return r.clients.do(repository.String(), func() (*http.Client, error) { return registryclient.New(ctx, repository) })
 }
 
 // openAt fetches a blob from a byte on. A registry that knows no ranges is made to send the whole.
@@ -60,11 +29,11 @@ func (r repository) openAt(ctx context.Context, d ocispec.Descriptor, offset int
 		response, err = r.request(ctx, d, 0)
 	}
 	if err != nil {
-		return nil, explain(r.name.RegistryStr(), err)
+		return nil, explain(r.name, err)
 	}
 	if err := transport.CheckError(response, http.StatusOK, http.StatusPartialContent); err != nil {
 		response.Body.Close()
-		return nil, explain(r.name.RegistryStr(), err)
+		return nil, explain(r.name, err)
 	}
 	if response.StatusCode == http.StatusOK && offset > 0 {
 		if _, err := io.CopyN(io.Discard, response.Body, offset); err != nil {

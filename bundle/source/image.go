@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airgap/bundle"
+	"airgap/internal/registryclient"
 )
 
 // wantedImage is an image on its way into the bundle: who wants it, then where it is, then what it is.
@@ -155,7 +156,7 @@ func (g *gatherer) findInRegistry(ctx context.Context, image *wantedImage) (err 
 		ref.Digest = locked
 	}
 	image.root, image.store, err = g.registries.root(ctx, ref)
-	if locked != "" && errors.Is(err, errNotFound) {
+	if locked != "" && errors.Is(err, registryclient.ErrNotFound) {
 		return fmt.Errorf("airgap.lock holds it to %s, which the registry has no longer; `airgap build --update` takes what %s means now: %w",
 			locked, ref.Tagged(), err)
 	}

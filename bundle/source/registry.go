@@ -4,24 +4,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"sync"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airgap/internal/blobcache"
+	"airgap/internal/registryclient"
 )
-
-// errNotFound says that a registry answers but has no such thing.
-var errNotFound = errors.New("the registry has no such image")
 
 // registries pulls from registries with the credentials of the Docker configuration.
 // The requests of one repository share a token and connections.
@@ -30,8 +24,6 @@ type registries struct {
 	clients once[string, *http.Client] // by repository
 	cache   *blobcache.Cache           // nil: nothing is kept
 }
-
-const userAgent = "airgap"
 
 // openBlobs is how many blobs can be open at once. It is above what the writer of a bundle and
 // the resolving of images ask for together: they set the pace, this must not stop them.
@@ -46,11 +38,7 @@ func newRegistries(cache string) (*registries, error) {
 			return nil, err
 		}
 	}
-	r.puller, err = remote.NewPuller(
-		remote.WithAuthFromKeychain(authn.DefaultKeychain),
-		remote.WithJobs(openBlobs),
-		remote.WithUserAgent(userAgent),
-	)
+	r.puller, err = remote.NewPuller(registryclient.Options(remote.WithJobs(openBlobs))...)
 	return r, err
 }
 
@@ -66,7 +54,7 @@ func (r *registries) root(ctx context.Context, ref Reference) (ocispec.Descripto
 	}
 	got, err := r.puller.Get(ctx, parsed)
 	if err != nil {
-		return ocispec.Descriptor{}, nil, explain(parsed.Context().RegistryStr(), err)
+		return ocispec.Descriptor{}, nil, explain(parsed.Context(), err)
 	}
 	root := ocispec.Descriptor{
 		MediaType: string(got.MediaType),
@@ -120,7 +108,7 @@ func (r repository) manifest(ctx context.Context, d ocispec.Descriptor) ([]byte,
 	}
 	got, err := r.registries.puller.Get(ctx, r.name.Digest(d.Digest.String()))
 	if err != nil {
-		return nil, explain(r.name.RegistryStr(), err)
+		return nil, explain(r.name, err)
 	}
 	r.registries.keep(ctx, d.Digest, got.Manifest)
 	return got.Manifest, nil
@@ -141,19 +129,9 @@ func (r repository) blob(ctx context.Context, d ocispec.Descriptor) (io.ReadClos
 	return r.registries.cache.Blob(ctx, d.Digest.String(), d.Size, open)
 }
 
-// explain makes a registry's answer a sentence with a remedy.
-func explain(host string, err error) error {
-	var answer *transport.Error
-	if !errors.As(err, &answer) {
-		return fmt.Errorf("cannot reach the registry %s: %w", host, err)
-	}
-	switch answer.StatusCode {
-	case http.StatusNotFound:
-		return fmt.Errorf("%w: %w", errNotFound, err)
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("the registry %s gives no access (or has no such image); log in with `docker login %s`: %w", host, host, err)
-	}
-	return err
+// explain says in words what a registry answers about an image or chart.
+func explain(repository name.Repository, err error) error {
+	return registryclient.Explain(repository.RegistryStr(), "image", err)
 }
 
 // retries is how often the download of one blob is taken up again after it broke off.
