@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/klauspost/compress/zstd"
 
+	"airgap/internal/compression"
 	"airgap/internal/gunzip"
 )
 
@@ -27,13 +27,13 @@ const (
 // decompress returns what the layer in r contains, which is recognised by its first bytes, as
 // containerd does. It inflates in a goroutine of its own, ahead of its reader.
 func (i *Import) decompress(r io.Reader) (io.ReadCloser, error) {
-	head := make([]byte, 8)
+	head := make([]byte, compression.HeadBytes)
 	n, err := io.ReadFull(r, head)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, err
 	}
 	input := io.MultiReader(bytes.NewReader(head[:n]), r)
-	switch compression.DetectCompression(head[:n]) {
+	switch compression.Of(head[:n]) {
 	case compression.Gzip:
 		return newReadAhead(gunzip.NewReader(input), func() {}), nil
 	case compression.Zstd:

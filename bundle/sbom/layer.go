@@ -3,7 +3,6 @@ package sbom
 import (
 	"archive/tar"
 	"bufio"
-	"bytes"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"airgap/internal/compression"
 )
 
 const (
@@ -90,15 +91,15 @@ func ReadLayer(r io.Reader) (*Layer, error) {
 
 // decompress tells the compression by its first bytes. closer frees its memory.
 func decompress(r *bufio.Reader) (plain io.Reader, closer func(), err error) {
-	head, err := r.Peek(4)
+	head, err := r.Peek(compression.HeadBytes)
 	if err != nil && err != io.EOF {
 		return nil, nil, err
 	}
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+	switch compression.Of(head) {
+	case compression.Gzip:
 		unzipped, err := gzip.NewReader(r)
 		return unzipped, func() {}, err
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+	case compression.Zstd:
 		decoder, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdBytes), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return nil, nil, err

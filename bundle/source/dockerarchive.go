@@ -1,7 +1,6 @@
 package source
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -14,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"airgap/internal/compression"
 )
 
 // dockerImage is one image of an archive's manifest.json, as
@@ -144,16 +145,17 @@ func hashLayer(ctx context.Context, t tree, path string) (ocispec.Descriptor, er
 		return ocispec.Descriptor{}, err
 	}
 	defer reader.Close()
-	head := make([]byte, 4)
+	head := make([]byte, compression.HeadBytes)
 	n, err := io.ReadFull(reader, head)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return ocispec.Descriptor{}, err
 	}
 	mediaType := ocispec.MediaTypeImageLayer
-	switch head = head[:n]; {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+	head = head[:n]
+	switch compression.Of(head) {
+	case compression.Gzip:
 		mediaType = ocispec.MediaTypeImageLayerGzip
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+	case compression.Zstd:
 		mediaType = ocispec.MediaTypeImageLayerZstd
 	}
 	hash := sha256.New()
