@@ -70,7 +70,7 @@ func Open(ctx context.Context, location string, trust bundle.Trust, opts Options
 func open(ctx context.Context, location string, trust bundle.Trust, opts Options) (*bundle.Reader, error) {
 	switch scheme, rest := cut(location); {
 	case location == Stdin:
-		return bundle.OpenTar(newStandardInput(ctx, opts.Stdin), trust)
+		return bundle.OpenTar(newPipe(ctx, opts.Stdin), trust)
 	case scheme == "oci":
 		return openRegistry(ctx, rest, trust, opts.Cache)
 	case isPart(location):
@@ -82,12 +82,15 @@ func open(ctx context.Context, location string, trust bundle.Trust, opts Options
 		}
 		return bundle.OpenTar(stream, trust)
 	}
-	_, err := os.Stat(location)
-	if errors.Is(err, fs.ErrNotExist) {
+	info, err := os.Stat(location)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		first := bundle.PartName(location, 1)
 		if _, err := os.Stat(first); err == nil {
 			return openParts(ctx, first, trust, opts)
 		}
+	case err == nil && info.Mode()&fs.ModeNamedPipe != 0:
+		return bundle.OpenTar(newPipe(ctx, &namedPipe{path: location}), trust)
 	}
 	return bundle.Open(location, trust)
 }

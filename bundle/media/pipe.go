@@ -3,34 +3,60 @@ package media
 import (
 	"context"
 	"io"
+	"os"
 )
 
-// pipeBytes is how much of standard input is read at once.
+// pipeBytes is how much of a pipe is read at once.
 const pipeBytes = 1 << 20
 
-// standardInput is a tar that comes through a pipe.
-type standardInput struct {
+// pipe is a tar that comes through a pipe: standard input, or one with a name.
+type pipe struct {
 	*io.PipeReader
 	stop func() bool
 }
 
-// newStandardInput reads in. A read that nothing comes for ends with ctx, which a read of the pipe itself does not.
-func newStandardInput(ctx context.Context, in io.Reader) *standardInput {
+// newPipe reads in. A read that nothing comes for ends with ctx, which a read of the pipe itself does not.
+func newPipe(ctx context.Context, in io.Reader) *pipe {
 	r, w := io.Pipe()
 	go func() {
 		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{in}, make([]byte, pipeBytes))
 		w.CloseWithError(err) // nil is io.EOF
+		if file, ok := in.(*namedPipe); ok {
+			file.close()
+		}
 	}()
-	return &standardInput{r, context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })}
+	return &pipe{r, context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })}
 }
 
-func (*standardInput) Expect(int64) error { return nil }
+func (*pipe) Expect(int64) error { return nil }
 
-func (*standardInput) Remedy(int64, int64) string {
+func (*pipe) Remedy(int64, int64) string {
 	return "see what the other end of the pipe says, and run it again"
 }
 
-func (s *standardInput) Close() error {
-	s.stop()
-	return s.PipeReader.Close()
+func (p *pipe) Close() error {
+	p.stop()
+	return p.PipeReader.Close()
+}
+
+// namedPipe is a FIFO. It is opened by the first read, because that waits until somebody opens its other end.
+type namedPipe struct {
+	path string
+	file *os.File
+}
+
+func (n *namedPipe) Read(p []byte) (int, error) {
+	if n.file == nil {
+		var err error
+		if n.file, err = os.Open(n.path); err != nil {
+			return 0, err
+		}
+	}
+	return n.file.Read(p)
+}
+
+func (n *namedPipe) close() {
+	if n.file != nil {
+		n.file.Close()
+	}
 }

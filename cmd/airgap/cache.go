@@ -6,7 +6,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"airgap/internal/blobcache"
@@ -40,7 +39,7 @@ until it is within the bounds that are given. What a build is fetching meanwhile
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return e.pruneCache(args[0], keep, unused, output) },
 	}
-	cmd.Flags().StringVar(&keep, "keep", "", "`size` that may stay, as in 10g (1g is 10⁹ bytes)")
+	cmd.Flags().StringVar(&keep, "keep", "", "`size` that may stay, as in 10g or 10gi (1g is 10⁹ bytes, 1gi 2³⁰)")
 	cmd.Flags().DurationVar(&unused, "unused-for", 0, "remove what was not used for this `time`, as in 720h")
 	addOutputFlag(cmd, &output, "o")
 	return cmd
@@ -56,8 +55,8 @@ func (e *env) pruneCache(dir, keep string, unused time.Duration, output string) 
 		return &usageError{errors.New("--keep or --unused-for is missing: what may stay?")}
 	case keep != "":
 		var err error
-		if bounds.Bytes, err = units.FromHumanSize(keep); err != nil {
-			return &usageError{fmt.Errorf("--keep %q: want a size such as 10g", keep)}
+		if bounds.Bytes, err = parseSize(keep); err != nil {
+			return &usageError{fmt.Errorf("--keep %w", err)}
 		}
 	}
 	if unused > 0 {

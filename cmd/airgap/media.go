@@ -111,7 +111,7 @@ type oneByte struct{ io.Reader }
 
 func (o oneByte) Read(p []byte) (int, error) { return o.Reader.Read(p[:1]) }
 
-// parseSize reads a size in bytes: 4g is 4 000 000 000, 4gi (or 4gib) 2³².
+// parseSize reads a size in bytes, which may be 0: 4g is 4 000 000 000, 4gi (or 4gib) 2³².
 func parseSize(text string) (int64, error) {
 	parse, lower := units.FromHumanSize, strings.ToLower(text)
 	if strings.HasSuffix(lower, "i") {
@@ -121,7 +121,7 @@ func parseSize(text string) (int64, error) {
 		parse = units.RAMInBytes
 	}
 	size, err := parse(lower)
-	if err != nil || size <= 0 {
+	if err != nil || size < 0 {
 		return 0, fmt.Errorf("%q: want a size in bytes, as in 700m, 4g or 4gi", text)
 	}
 	return size, nil
@@ -140,9 +140,17 @@ func splitSize(text, output string) (int64, error) {
 	if strings.HasSuffix(output, "/") {
 		return 0, &usageError{errors.New("--split with a folder: a folder is files already")}
 	}
+	return partSize("--split", text)
+}
+
+// partSize is the size of parts that a flag says.
+func partSize(flag, text string) (int64, error) {
 	size, err := parseSize(text)
+	if err == nil && size == 0 {
+		err = fmt.Errorf("%q: a part has at least one byte", text)
+	}
 	if err != nil {
-		return 0, &usageError{fmt.Errorf("--split %w", err)}
+		return 0, &usageError{fmt.Errorf("%s %w", flag, err)}
 	}
 	return size, nil
 }

@@ -61,9 +61,9 @@ func (e *env) split(ctx context.Context, location string, o *splitOptions) error
 	if err := checkOutput(o.output); err != nil {
 		return err
 	}
-	size, err := parseSize(o.size)
+	size, err := partSize("--size", o.size)
 	if err != nil {
-		return &usageError{fmt.Errorf("--size %w", err)}
+		return err
 	}
 	if o.bundle == "" {
 		if !media.IsPath(location) {
