@@ -52,7 +52,7 @@
 //
 // index.json has one descriptor per image reference, which carries the full reference as
 // both org.opencontainers.image.ref.name and io.containerd.image.name, and one per artifact, which has no
-// name: importers then leave it alone.
+// name: importers then leave it alone. Every byte of it follows from the manifest.
 //
 // # The tar
 //
@@ -102,6 +102,7 @@
 //   - JSON with unknown, duplicate, or differently-cased keys, or trailing data, or
 //     that is not canonical (re-encoding must give the same bytes);
 //   - a manifest that [Manifest.Validate] refuses: malformed or unsorted names, a digest without an entry;
+//   - an index.json other than the one that follows from the manifest;
 //   - an entry that is not the next listed one: unlisted, missing, duplicated,
 //     reordered, under another spelling ("./a", "a//b"), or of another size;
 //   - a header that differs by a bit from the one this format has for the entry: links, devices,

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -16,7 +17,7 @@ const maxGraphDepth = 4
 //   - each blob that is reached has the size that its descriptor declares;
 //   - every config and layer of a manifest that is carried is carried;
 //   - each platform listed for an image is reached from that image, and is a manifest;
-//   - the one layer of an artifact is the chart, file or whatever else it is listed for;
+//   - an artifact is of the type of what it is listed as, and its one layer is the chart, file or whatever else it is listed for;
 //   - every blob of the bundle is reached.
 //
 // metadata holds the bytes of every blob whose role is [RoleIndex] or [RoleManifest], by digest, already checked against it.
@@ -87,14 +88,18 @@ func (g *graph) artifact(a artifact) error {
 	if len(n.Layers) != 1 || n.Layers[0].Digest.String() != a.content {
 		return fmt.Errorf("its one layer is not %s", a.content)
 	}
+	if kind := cmp.Or(n.ArtifactType, n.Config.MediaType); kind != a.kind {
+		return fmt.Errorf("it is %q, listed as %q", kind, a.kind)
+	}
 	return nil
 }
 
 // node is an OCI index or manifest, or Docker's equivalent: the fields that make the graph.
 type node struct {
-	Manifests []ocispec.Descriptor `json:"manifests"`
-	Config    *ocispec.Descriptor  `json:"config"`
-	Layers    []ocispec.Descriptor `json:"layers"`
+	ArtifactType string               `json:"artifactType"`
+	Manifests    []ocispec.Descriptor `json:"manifests"`
+	Config       *ocispec.Descriptor  `json:"config"`
+	Layers       []ocispec.Descriptor `json:"layers"`
 }
 
 // references are the descriptors of all that a node names.

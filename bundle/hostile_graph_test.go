@@ -18,14 +18,13 @@ func (h *hostileMaker) assembled(m Manifest, blobs []Blob) []byte {
 		h.t.Fatal(err)
 	}
 	m = sorted(m)
-	index := []byte(`{"schemaVersion":2,"manifests":[]}`)
-	m.Entries = []Entry{layoutEntry(), entryOf(indexPath, index, RoleLayout)}
+	m.Entries = []Entry{layoutEntry(), {}}
 	issued, err := parseIssuedAt(m.IssuedAt)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	mtime := issued.Unix()
-	parts := []part{newPart(ManifestPath, nil, mtime), {}, {}, newPart(layoutPath, layoutContent, mtime), newPart(indexPath, index, mtime)}
+	parts := []part{newPart(ManifestPath, nil, mtime), {}, {}, newPart(layoutPath, layoutContent, mtime), {}}
 	for _, b := range merged {
 		e := entryOfBlob(b)
 		m.Entries = append(m.Entries, e)
@@ -39,6 +38,8 @@ func (h *hostileMaker) assembled(m Manifest, blobs []Blob) []byte {
 		}
 		parts = append(parts, newPart(e.Path, data.Bytes(), mtime))
 	}
+	index := indexJSON(&m)
+	m.Entries[1], parts[4] = entryOf(indexPath, index, RoleLayout), newPart(indexPath, index, mtime)
 	encoded, err := m.Encode()
 	if err != nil {
 		h.t.Fatal(err)
@@ -166,6 +167,11 @@ func hostileGraphs() []hostile {
 	})
 	artifact("of two layers", "its one layer is not", func(m *ocispec.Manifest, other Blob) {
 		m.Layers = append(m.Layers, descriptorOf(ObjectsLayerMediaType, other))
+	})
+	artifact("of another type", "listed as", func(m *ocispec.Manifest, _ Blob) { m.ArtifactType = FileArtifactType })
+	artifact("of no type", "listed as", func(m *ocispec.Manifest, _ Blob) { m.ArtifactType = "" })
+	artifact("of the type of an image", "listed as", func(m *ocispec.Manifest, _ Blob) {
+		m.ArtifactType, m.Config.MediaType = "", ocispec.MediaTypeImageConfig
 	})
 	artifact("of no layer", "its one layer is not", func(m *ocispec.Manifest, _ Blob) { m.Layers = nil })
 	return cases

@@ -141,7 +141,7 @@ func hostileEntries() []hostile {
 	last("no digest", "under the name of its digest", func(e *Entry) { e.SHA256 = "" })
 	cases = append(cases, hostile{"entries", "another digest", func(h *hostileMaker) []byte {
 		return h.stated(func(m *Manifest) { m.Entries[1].SHA256 = strings.Repeat("0", 64) })
-	}, ErrDigest, RuleDigest, "index.json differs"})
+	}, ErrFormat, RuleIndex, "its images and artifacts make"})
 	cases = append(cases, hostile{"entries", "another size", func(h *hostileMaker) []byte {
 		return h.stated(func(m *Manifest) { m.Entries[len(m.Entries)-1].Size++ })
 	}, ErrFormat, RuleGraph, "is declared with"})

@@ -70,39 +70,43 @@ func descriptorOf(mediaType string, b Blob) ocispec.Descriptor {
 }
 
 // artifact is an OCI manifest and the one layer of it that is the thing itself.
-type artifact struct{ manifest, content string } // digests
+type artifact struct {
+	manifest, content string // digests
+	kind              string // what index.json calls it: its artifactType, or the type of its config if it has none (image-spec, descriptor.md)
+}
 
 // artifacts returns all that is in the bundle and is not an image, sorted by digest and each once.
 func (m *Manifest) artifacts() []artifact {
 	var found []artifact
 	for _, c := range m.Charts {
-		found = append(found, artifact{c.Artifact, c.Digest})
+		found = append(found, artifact{c.Artifact, c.Digest, ChartConfigMediaType})
 	}
 	for _, o := range m.Manifests {
-		found = append(found, artifact{o.Artifact, o.Digest})
+		found = append(found, artifact{o.Artifact, o.Digest, ObjectsArtifactType})
 	}
 	for _, f := range m.Files {
-		found = append(found, artifact{f.Artifact, f.Digest})
+		found = append(found, artifact{f.Artifact, f.Digest, FileArtifactType})
 	}
 	for _, d := range m.Distributions {
-		found = append(found, artifact{d.Artifact, d.Digest})
+		found = append(found, artifact{d.Artifact, d.Digest, DistributionArtifactType})
 	}
 	for _, a := range m.Attestations {
-		found = append(found, artifact{a.Artifact, a.Digest})
+		found = append(found, artifact{a.Artifact, a.Digest, StatementArtifactType})
 	}
 	slices.SortFunc(found, func(a, b artifact) int {
-		return cmp.Or(strings.Compare(a.manifest, b.manifest), strings.Compare(a.content, b.content))
+		return cmp.Or(strings.Compare(a.manifest, b.manifest), strings.Compare(a.content, b.content), strings.Compare(a.kind, b.kind))
 	})
 	return slices.Compact(found)
 }
 
-// indexJSON makes index.json: a descriptor per image reference, then one per artifact.
+// indexJSON makes index.json: a descriptor per image reference, then one per artifact. All of it follows from the images, the artifacts and
+// the entries of m, so that what it says is what was signed, twice.
 //
 // An image carries its full reference twice: containerd names it by one annotation, and skopeo finds it by the
 // other, as oci-archive:site.airgap:<reference>. An artifact carries no name, so that containerd's
 // importer, which follows every descriptor, makes no image of it; its config and layer types
 // are not an image's, so that nothing is unpacked either.
-func indexJSON(m *Manifest, metadata map[string][]byte) ([]byte, error) {
+func indexJSON(m *Manifest) []byte {
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
 	for _, image := range m.Images {
 		index.Manifests = append(index.Manifests, ocispec.Descriptor{
@@ -110,22 +114,29 @@ func indexJSON(m *Manifest, metadata map[string][]byte) ([]byte, error) {
 			Annotations: map[string]string{ocispec.AnnotationRefName: image.Reference, imageNameAnnotation: image.Reference},
 		})
 	}
+	sizes := make(map[string]int64, len(m.Entries)) // of blobs, by digest
+	for _, e := range m.Entries {
+		sizes[e.Digest()] = e.Size
+	}
 	for _, a := range m.artifacts() {
-		data, ok := metadata[a.manifest]
-		if !ok {
-			return nil, fmt.Errorf("artifact %s: its manifest is not among the blobs", a.manifest)
-		}
-		var manifest ocispec.Manifest
-		if err := json.Unmarshal(data, &manifest); err != nil {
-			return nil, fmt.Errorf("artifact %s: %w", a.manifest, err)
-		}
-		artifactType := manifest.ArtifactType
-		if artifactType == "" {
-			artifactType = manifest.Config.MediaType // image-spec, descriptor.md: artifactType of an artifact without one
-		}
 		index.Manifests = append(index.Manifests, ocispec.Descriptor{
-			MediaType: ocispec.MediaTypeImageManifest, Digest: digest.Digest(a.manifest), Size: int64(len(data)), ArtifactType: artifactType,
+			MediaType: ocispec.MediaTypeImageManifest, Digest: digest.Digest(a.manifest), Size: sizes[a.manifest], ArtifactType: a.kind,
 		})
 	}
-	return json.Marshal(index)
+	data, err := json.Marshal(index)
+	if err != nil {
+		panic(err) // strings and numbers alone
+	}
+	return data
+}
+
+// checkIndex refuses a manifest that lists another index.json than the one which follows from it: tools that know nothing of airgap go by
+// that file, and would find in the bundle what no reader of it has.
+func checkIndex(m *Manifest) error {
+	listed, want := m.Entries[1], entryOf(indexPath, indexJSON(m), RoleLayout)
+	if listed != want {
+		return refuse(RuleIndex, indexPath, nowhere, "", "%s: the manifest lists %d bytes with SHA-256 %.12s…, its images and artifacts make %d with %.12s…",
+			indexPath, listed.Size, listed.SHA256, want.Size, want.SHA256)
+	}
+	return nil
 }

@@ -58,14 +58,12 @@ func newPlan(ctx context.Context, c Content, signers []*signing.PrivateKey) (*pl
 		return nil, err
 	}
 	m := sorted(c.Manifest)
-	index, err := indexJSON(&m, metadata)
-	if err != nil {
-		return nil, err
-	}
-	m.Entries = []Entry{layoutEntry(), entryOf(indexPath, index, RoleLayout)}
+	m.Entries = []Entry{layoutEntry(), {}}
 	for _, b := range blobs {
 		m.Entries = append(m.Entries, entryOfBlob(b))
 	}
+	index := indexJSON(&m)
+	m.Entries[1] = entryOf(indexPath, index, RoleLayout)
 	if c.Since != nil {
 		if err := leaveOut(&m, metadata, c.Since); err != nil {
 			return nil, err

@@ -108,6 +108,9 @@ func newReader(m medium, trust Trust) (*Reader, error) {
 	if err := manifest.Validate(); err != nil {
 		return nil, asSigned(err, begins)
 	}
+	if err := checkIndex(manifest); err != nil {
+		return nil, asSigned(err, begins)
+	}
 	var names []string
 	for _, f := range head {
 		names = append(names, f.Name)

@@ -29,6 +29,7 @@ const (
 	RuleJSON        Rule = "json"        // the manifest is JSON of the known fields
 	RuleCanonical   Rule = "canonical"   // the manifest is the one way of writing what it says
 	RuleManifest    Rule = "manifest"    // what the manifest says is well-formed and agrees with itself
+	RuleIndex       Rule = "index"       // index.json is the one that follows from the manifest
 	RuleTime        Rule = "time"        // each tar header has the manifest's issuedAt
 	RuleListed      Rule = "listed"      // in a folder: nothing that the manifest does not list
 	RuleSize        Rule = "size"        // each entry has the size that was signed

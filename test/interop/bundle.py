@@ -1,5 +1,5 @@
 """Verify an airgap bundle and list it: python3 bundle.py BUNDLE.airgap KEY.pub (docs/format.md; needs the openssl program). Each byte is read
-once, in order. What is inside the blobs (rules graph, attestation) and the shapes of names (manifest) are left to airgap. Exit code 3: refused."""
+once, in order. What is inside the files (rules index, graph, attestation) and the shapes of names (manifest) are left to airgap. Exit code 3: refused."""
 import base64, hashlib, json, subprocess, sys, tempfile, time
 
 ROLES = "layout index manifest config statement chart values objects file executable layer".split()
