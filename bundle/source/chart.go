@@ -17,7 +17,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 
@@ -66,10 +65,21 @@ func (g *gatherer) loadChart(ctx context.Context, c Chart, locked string) (*load
 	if l.chart, err = loader.LoadArchive(bytes.NewReader(l.archive)); err != nil {
 		return nil, fmt.Errorf("not a Helm chart: %w", err)
 	}
-	if err := action.CheckDependencies(l.chart, l.chart.Metadata.Dependencies); err != nil {
-		return nil, fmt.Errorf("%w; run `helm dependency build %s`", err, c.Chart)
+	if missing := missingDependencies(l.chart); len(missing) > 0 {
+		return nil, fmt.Errorf("found in Chart.yaml, but missing in charts/ directory: %s; run `helm dependency build %s`", strings.Join(missing, ", "), c.Chart)
 	}
 	return &l, nil
+}
+
+// missingDependencies are the names of the charts that one says it needs and does not have with it.
+func missingDependencies(c *chart.Chart) []string {
+	var missing []string
+	for _, wanted := range c.Metadata.Dependencies {
+		if !slices.ContainsFunc(c.Dependencies(), func(have *chart.Chart) bool { return have.Name() == wanted.Name }) {
+			missing = append(missing, wanted.Name)
+		}
+	}
+	return missing
 }
 
 // packageChart makes the .tgz of a chart folder: what .helmignore leaves, in the order of the names, with

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
@@ -71,24 +70,16 @@ func withValues(c Chart, err error) error {
 // renderFor renders a chart for a cluster that has further API versions, and finds the images in what comes out.
 // Its tests, which no install runs, are optional unless the entry in airgap.yaml wants them.
 func (g *gatherer) renderFor(c Chart, from *chart.Chart, settings map[string]any, apiVersions []string) ([]named, error) {
-	version, err := chartutil.ParseKubeVersion(g.options.KubernetesVersion)
-	if err != nil {
-		return nil, err
-	}
-	install := action.NewInstall(&action.Configuration{Log: func(string, ...any) {}})
-	install.DryRun, install.ClientOnly, install.IncludeCRDs = true, true, true
-	install.ReleaseName, install.Namespace = c.Name, c.Namespace
-	install.KubeVersion, install.APIVersions = version, apiVersions
-	release, err := install.Run(from, settings)
+	manifest, hooks, err := renderChart(from, settings, cluster{c.Name, c.Namespace, g.options.KubernetesVersion, apiVersions})
 	if err != nil {
 		return nil, fmt.Errorf("does not render: %w", err)
 	}
 	origin := "chart " + c.Name
-	found, err := imagesIn([]byte(release.Manifest), origin, c.Chart)
+	found, err := imagesIn(manifest, origin, c.Chart)
 	if err != nil {
 		return nil, fmt.Errorf("renders to what is not YAML: %w", err)
 	}
-	for _, hook := range release.Hooks {
+	for _, hook := range hooks {
 		_, file, _ := strings.Cut(hook.Path, "/")
 		more, err := imagesIn([]byte(hook.Manifest), origin, file)
 		if err != nil {
