@@ -166,7 +166,7 @@ airgap_stamp = -X main.airgapVersion=$(VERSION) -X main.kubernetesVersion=$(K8S)
 tools_stamp = $(helm_stamp) $(containerd_stamp) $(cni_stamp)
 all_stamps  = $(airgap_stamp) $(kubernetes_stamp) $(helm_stamp) $(containerd_stamp) $(kine_stamp)
 
-STATIC := -s -w -linkmode external -extldflags -static
+STATIC := -s -w -linkmode external -extldflags '-static'
 TARGET := GOARCH=$(ARCH)
 TOOL   := build/root/bin/airgap
 ifneq ($(ARCH),$(HOST_ARCH))
@@ -182,6 +182,11 @@ $(TOOL):
 root: $(TOOL)
 endif
 
+# Linked at an address that is no multiple of 2 MiB: the kernel then maps what a program touches, and not every huge page
+# around it. docs/decisions/0046 has the figures.
+DESK_STATIC = $(subst '-static,'-static -Wl$(comma)-Ttext-segment=0x500000,$(STATIC))
+comma      := ,
+
 # go build keeps track of its own dependencies; "tool" is the tool lines of go.mod: runc, the
 # shim, helm, the CNI plugins.
 root: deps $(B)/root/bin/nft
@@ -189,6 +194,7 @@ root: deps $(B)/root/bin/nft
 	$(TARGET) go build -ldflags "$(STATIC) $(tools_stamp)" -o $(B)/root/bin/ tool
 	$(TARGET) CGO_ENABLED=0 go build -ldflags '-s -w' -o $(B)/root/bin/ ./cmd/airgap-policy
 	$(TARGET) go build -ldflags "$(STATIC) $(all_stamps)" -o $(B)/root/bin/airgap ./cmd/airgap
+	$(TARGET) go build $(DESK) -ldflags "$(DESK_STATIC) $(all_stamps)" -o $(B)/root/bin/airgap-desk ./cmd/airgap
 
 $(BIN): $(B)/contents
 	@mkdir -p bin

@@ -4,7 +4,7 @@
 // This folder is the only place for flags, environment, exit codes and os.Exit: a file per
 // verb, and what they share in root.go, exit.go and terminal.go. Verbs that need Kubernetes are left
 // out by the build tag desk, which makes the packager's half of the tool: it builds in
-// seconds, and the scripts in testdata/script run against it.
+// seconds, and the scripts in testdata/script run against it. Both are shipped: see package program.
 package main
 
 import "os"

@@ -14,12 +14,14 @@ import (
 	"time"
 
 	"airgap/internal/payload"
+	"airgap/internal/program"
 )
 
-// inner is the payload's bin/airgap: it says how it was started.
+// inner is each of the payload's programs: it says how it was started.
 const inner = `#!/bin/sh
 echo "exe=$AIRGAP_EXECUTABLE"
-echo "root=${0%/bin/airgap}"
+echo "root=${0%/bin/*}"
+echo "program=${0##*/}"
 for a in "$@"; do echo "arg=$a"; done
 exit 42
 `
@@ -38,8 +40,10 @@ func packed(t *testing.T) string {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(bin, "airgap"), []byte(inner), 0o755); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{program.Whole, program.Desk} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(inner), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(bin, "runc"), make([]byte, 1<<20), 0o755); err != nil {
 		t.Fatal(err)
@@ -90,7 +94,7 @@ func TestLaunch(t *testing.T) {
 
 	for _, run := range []string{"first", "again"} {
 		stdout, stderr, code := start(t, env, executable, "verify", "a b", "--flag=x")
-		want := "exe=" + executable + "\nroot=" + root + "\narg=verify\narg=a b\narg=--flag=x\n"
+		want := "exe=" + executable + "\nroot=" + root + "\nprogram=airgap-desk\narg=verify\narg=a b\narg=--flag=x\n"
 		if stdout != want || stderr != "" || code != 42 {
 			t.Errorf("%s: exit %d, stderr %q, stdout\n%s\nwant\n%s", run, code, stderr, stdout, want)
 		}
@@ -102,7 +106,7 @@ func TestLaunch(t *testing.T) {
 			t.Fatal(err)
 		}
 		stdout, _, _ := start(t, []string{"HOME=/nonexistent", "AIRGAP_DATA_DIR=/nonexistent"}, filepath.Join(dir, "airgap"))
-		if want := "exe=" + dir + "/airgap\nroot=" + dir + "\n"; stdout != want {
+		if want := "exe=" + dir + "/airgap\nroot=" + dir + "\nprogram=airgap\n"; stdout != want {
 			t.Errorf("got\n%s\nwant\n%s", stdout, want)
 		}
 	})

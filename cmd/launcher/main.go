@@ -1,6 +1,6 @@
 // Command launcher is what the kernel runs when somebody starts airgap: the small program in
 // front of the payload. It makes sure that the payload's tree lies unpacked on this machine and
-// becomes the airgap executable in it, in the same process and with the same arguments.
+// becomes the executable in it that has the verb (package program), in the same process and with the same arguments.
 //
 //	argv[0] is kept: a symbolic link named kubectl makes it kubectl.
 //	AIRGAP_EXECUTABLE is set to the path of the packed executable.
@@ -18,6 +18,7 @@ import (
 	"syscall"
 
 	"airgap/internal/payload"
+	"airgap/internal/program"
 )
 
 func main() {
@@ -40,7 +41,7 @@ func launch() error {
 	if err != nil {
 		return err
 	}
-	target := filepath.Join(root, "bin", "airgap")
+	target := filepath.Join(root, "bin", program.Of(os.Args, clients))
 	if err := os.Setenv("AIRGAP_EXECUTABLE", self); err != nil {
 		return err
 	}
