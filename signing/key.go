@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 )
 
@@ -37,8 +36,8 @@ type PrivateKey struct {
 
 // ParsePrivateKey decrypts a private key in cosign's format.
 //
-// It does what cosign.LoadPrivateKey does, with the same decoder, but keeps the key itself:
-// the signer that cosign returns cannot sign deterministically.
+// It does what cosign.LoadPrivateKey does, but keeps the key itself: the signer that cosign
+// returns cannot sign deterministically.
 func ParsePrivateKey(pemBytes, password []byte) (*PrivateKey, error) {
 	block, rest := pem.Decode(pemBytes)
 	if block == nil || len(rest) > 0 {
@@ -47,7 +46,7 @@ func ParsePrivateKey(pemBytes, password []byte) (*PrivateKey, error) {
 	if block.Type != cosign.SigstorePrivateKeyPemType && block.Type != cosign.CosignPrivateKeyPemType {
 		return nil, fmt.Errorf("private key: PEM type %q, want %q; cosign import-key-pair converts a plain key", block.Type, cosign.SigstorePrivateKeyPemType)
 	}
-	der, err := encrypted.Decrypt(block.Bytes, password)
+	der, err := decrypt(block.Bytes, password)
 	if err != nil {
 		return nil, fmt.Errorf("private key: %w; is COSIGN_PASSWORD the password it was made with?", err)
 	}
