@@ -16,6 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Executables in the checkout: the packed one, as a user has it, and the program in it that verbs without a node run in.
+const (
+	packed = "bin/airgap"
+	desk   = "build/root/bin/airgap-desk"
+)
+
 // usage is what one process took, with the children it waited for.
 type usage struct {
 	seconds      float64 // from start to end

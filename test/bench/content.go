@@ -50,7 +50,7 @@ func (b *bench) contentSpec() string { return filepath.Join(b.work, "content.yam
 
 // buildContent is `airgap build` of the content-only bundle.
 func (b *bench) buildContent(ctx context.Context, bundle string) *exec.Cmd {
-	return b.command(ctx, b.built("build/root/bin/airgap"), "build", "-f", b.contentSpec(), "-o", bundle, "--key", b.built("dist/development.key"))
+	return b.command(ctx, b.built(packed), "build", "-f", b.contentSpec(), "-o", bundle, "--key", b.built("dist/development.key"))
 }
 
 // writeImages writes an OCI layout with the images, and the airgap.yaml that names them.

@@ -116,7 +116,7 @@ func (b *bench) demoBundle(ctx context.Context) (string, error) {
 	if err := os.WriteFile(file, []byte(spec), 0o600); err != nil {
 		return "", err
 	}
-	_, err := output(b.command(ctx, b.built("build/root/bin/airgap"), "build", "-f", file, "-o", bundle, "--key", b.built("dist/development.key")))
+	_, err := output(b.command(ctx, b.built(packed), "build", "-f", file, "-o", bundle, "--key", b.built("dist/development.key")))
 	return bundle, err
 }
 

@@ -133,7 +133,7 @@ func (b *bench) measure(ctx context.Context, chosen []topic) (err error) {
 	if b.repository, err = os.Getwd(); err != nil {
 		return err
 	}
-	for _, path := range []string{"bin/airgap", "build/root/bin/airgap", "dist/system.airgap", "build/podinfo/chart"} {
+	for _, path := range []string{packed, desk, "build/root/bin/airgap", "dist/system.airgap", "build/podinfo/chart"} {
 		if _, err := os.Stat(b.built(path)); err != nil {
 			return fmt.Errorf("%w: run `make bench` in the folder of the Makefile", err)
 		}

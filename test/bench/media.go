@@ -29,7 +29,7 @@ func benchMedia(ctx context.Context, b *bench) error {
 		return err
 	}
 	parts, folder := filepath.Join(b.work, "parts.airgap"), filepath.Join(b.work, "folder")
-	executable, key := b.built("build/root/bin/airgap"), b.built("dist/development.pub")
+	executable, key := b.built(packed), b.built("dist/development.pub")
 	run := func(arguments ...string) *exec.Cmd {
 		return b.command(ctx, executable, append(arguments, "--key", key)...)
 	}

@@ -11,7 +11,7 @@ const mostExecutableMB = 100
 
 // benchSize weighs the executable, packed and unpacked.
 func benchSize(_ context.Context, b *bench) error {
-	packed, err := os.Stat(b.built("bin/airgap"))
+	executable, err := os.Stat(b.built(packed))
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func benchSize(_ context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	packedMB := float64(packed.Size()) / 1e6
+	packedMB := float64(executable.Size()) / 1e6
 	rows := [][]string{
 		{"`bin/airgap`", quantity(packedMB, "MB")},
 		{"what it unpacks to (`build/root`)", quantity(unpacked, "MB")},
