@@ -157,7 +157,7 @@ func (i *Import) name(ctx context.Context, image *image) error {
 	set := map[string]string{LabelManaged: Managed}
 	maps.Copy(set, image.labels)
 	var config digest.Digest
-	if manifest := i.manifest(image.target); images.IsConfigType(manifest.children[0].MediaType) {
+	if manifest := i.manifest(image.target); !manifest.artifact {
 		config = manifest.children[0].Digest
 	}
 	// The annotations of an index.json, if it came with any, are the bundle's and not the image's.

@@ -23,6 +23,7 @@ type node struct {
 	present    bool               // verified: staged, or registered by an earlier import
 	registered bool               // under blobs/sha256 and in containerd's database
 	expanded   bool
+	artifact   bool                 // of a manifest, once expanded: it is no container image
 	children   []ocispec.Descriptor // of an index or manifest, once expanded
 	manifests  []*node              // of a configuration: those that have it and are to be unpacked
 	layers     []*layer             // snapshots that are made from this blob
@@ -129,8 +130,9 @@ func (i *Import) expandManifest(n *node) error {
 			return err
 		}
 	}
-	if !n.required || !images.IsConfigType(manifest.Config.MediaType) {
-		return nil // another platform's, or an artifact
+	n.artifact = isArtifact(&manifest)
+	if !n.required || n.artifact {
+		return nil // another platform's, or nothing to unpack
 	}
 	config := i.nodes[manifest.Config.Digest]
 	config.manifests = append(config.manifests, n)
@@ -138,6 +140,15 @@ func (i *Import) expandManifest(n *node) error {
 		return i.chain(n, config)
 	}
 	return nil
+}
+
+// isArtifact says whether a manifest is no container image. Cosign's signatures have an image's configuration and no
+// layer that could be unpacked.
+func isArtifact(m *ocispec.Manifest) bool {
+	if !images.IsConfigType(m.Config.MediaType) {
+		return true
+	}
+	return len(m.Layers) > 0 && !slices.ContainsFunc(m.Layers, func(d ocispec.Descriptor) bool { return images.IsLayerType(d.MediaType) })
 }
 
 // chain makes the layers of the image with the given manifest and configuration. The
