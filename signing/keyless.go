@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	sigstore "github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 )
@@ -42,10 +43,16 @@ func NewIdentity(o IdentityOptions) (*Identity, error) {
 
 // verify checks sig over message and names who signed: subject and issuer.
 func (i *Identity) verify(message []byte, sig parsed) (signer string, err error) {
+	signer, _, err = i.check(sig.entity, verify.WithArtifact(bytes.NewReader(message)))
+	return signer, err
+}
+
+// check verifies a signature over an artifact, or over a statement about it, and names who signed.
+func (i *Identity) check(entity *sigstore.Bundle, artifact verify.ArtifactPolicyOption) (signer string, result *verify.VerificationResult, err error) {
 	options := []verify.VerifierOption{verify.WithObserverTimestamps(1)}
-	entries, err := sig.entity.TlogEntries()
+	entries, err := entity.TlogEntries()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if len(entries) > 0 {
 		options = append(options, verify.WithTransparencyLog(1))
@@ -55,16 +62,17 @@ func (i *Identity) verify(message []byte, sig parsed) (signer string, err error)
 	}
 	verifier, err := verify.NewVerifier(i.material, options...)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	result, err := verifier.Verify(sig.entity, verify.NewPolicy(verify.WithArtifact(bytes.NewReader(message)), verify.WithCertificateIdentity(i.matcher)))
+	result, err = verifier.Verify(entity, verify.NewPolicy(artifact, verify.WithCertificateIdentity(i.matcher)))
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if result.Signature == nil || result.Signature.Certificate == nil {
-		return "", errors.New("not signed by a certificate")
+		return "", nil, errors.New("not signed by a certificate")
 	}
-	return result.Signature.Certificate.SubjectAlternativeName + " (" + result.Signature.Certificate.Issuer + ")", nil
+	certificate := result.Signature.Certificate
+	return certificate.SubjectAlternativeName + " (" + certificate.Issuer + ")", result, nil
 }
 
 // requireDigest checks the digest that a Sigstore bundle states, which the library leaves alone when it is given the message.
