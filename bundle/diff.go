@@ -97,6 +97,10 @@ func (c *Comparison) things(a, b *Manifest) {
 			changed("values", x.Values, y.Values), changed("namespace", x.Namespace, y.Namespace),
 		}, func(s string) bool { return s == "" })
 	})
+	referrers := func(m *Manifest) map[string]Referrer {
+		return keyed(m.Referrers, func(x Referrer) string { return "signature " + x.Reference })
+	}
+	compareKeyed(c, referrers(a), referrers(b), func(x Referrer) string { return x.Digest }, nil)
 	objects := func(m *Manifest) map[string]Objects {
 		return keyed(m.Manifests, func(x Objects) string { return "manifest " + x.Name })
 	}

@@ -46,12 +46,15 @@
 // the Role constants, then by digest; layers stand in import order: images sorted by
 // reference, base layer first, each once.
 //
+// What an image's registry has about it, signatures and signed statements, stands in the manifest's list of referrers: OCI manifests with
+// their config and layers (role signature), as they are there. The bundle says that these bytes were there, and nothing of what they say.
+//
 // An image's root may be an index that names more platforms than the bundle
 // carries. The index is kept byte for byte (its digest is what people pin); only
 // the platforms listed in [Image.Platforms] are present, each complete.
 //
 // index.json has one descriptor per image reference, which carries the full reference as
-// both org.opencontainers.image.ref.name and io.containerd.image.name, and one per artifact, which has no
+// both org.opencontainers.image.ref.name and io.containerd.image.name, and one per artifact and referrer, which has no
 // name: importers then leave it alone. Every byte of it follows from the manifest.
 //
 // # The tar

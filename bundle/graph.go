@@ -13,11 +13,12 @@ import (
 const maxGraphDepth = 4
 
 // CheckGraph confirms what Validate cannot see: that the OCI graph of the bundle is closed over its entries and
-// leaves none over. Starting from each image and artifact it follows indexes and manifests and requires that
+// leaves none over. Starting from each image, artifact and referrer it follows indexes and manifests and requires that
 //   - each blob that is reached has the size that its descriptor declares;
 //   - every config and layer of a manifest that is carried is carried;
 //   - each platform listed for an image is reached from that image, and is a manifest;
 //   - an artifact is of the type of what it is listed as, and its one layer is the chart, file or whatever else it is listed for;
+//   - a referrer is a manifest, and about the image that it is listed for;
 //   - every blob of the bundle is reached.
 //
 // metadata holds the bytes of every blob whose role is [RoleIndex] or [RoleManifest], by digest, already checked against it.
@@ -38,6 +39,11 @@ func CheckGraph(m *Manifest, metadata map[string][]byte) error {
 	for _, a := range m.artifacts() {
 		if err := g.artifact(a); err != nil {
 			return refuse(RuleGraph, pathOf(a.manifest), nowhere, "", "artifact %s: %v", a.manifest, err)
+		}
+	}
+	for _, r := range m.Referrers {
+		if err := g.referrer(r); err != nil {
+			return refuse(RuleGraph, pathOf(r.Digest), nowhere, "", "referrer %s: %v", r.Reference, err)
 		}
 	}
 	for _, c := range m.Charts {
@@ -94,12 +100,36 @@ func (g *graph) artifact(a artifact) error {
 	return nil
 }
 
+// referrer follows what somebody says about an image. What it names as its subject is what the manifest says that it is about.
+func (g *graph) referrer(r Referrer) error {
+	g.manifests = make(map[string]bool)
+	if err := g.visit(r.Digest, r.MediaType, 1); err != nil {
+		return err
+	}
+	if !g.manifests[r.Digest] {
+		return fmt.Errorf("%s is an index, and says nothing by itself", r.Digest)
+	}
+	data, here := g.metadata[r.Digest]
+	if !here {
+		return nil // omitted
+	}
+	var n node
+	if err := json.Unmarshal(data, &n); err != nil {
+		return err
+	}
+	if _, byDigest := cutDigest(r.Reference); byDigest && (n.Subject == nil || n.Subject.Digest.String() != r.Subject) {
+		return fmt.Errorf("it is not about %s", r.Subject)
+	}
+	return nil
+}
+
 // node is an OCI index or manifest, or Docker's equivalent: the fields that make the graph.
 type node struct {
 	ArtifactType string               `json:"artifactType"`
 	Manifests    []ocispec.Descriptor `json:"manifests"`
 	Config       *ocispec.Descriptor  `json:"config"`
 	Layers       []ocispec.Descriptor `json:"layers"`
+	Subject      *ocispec.Descriptor  `json:"subject"`
 }
 
 // references are the descriptors of all that a node names.

@@ -47,7 +47,7 @@ type hostileRecord struct {
 }
 
 func hostileCases() []hostile {
-	return slices.Concat(hostileTars(), hostileHeaders(), hostileSignatures(), hostileJSON(), hostileManifests(), hostileEntries(), hostileIndexes(), hostileGraphs())
+	return slices.Concat(hostileTars(), hostileHeaders(), hostileSignatures(), hostileJSON(), hostileManifests(), hostileEntries(), hostileIndexes(), hostileGraphs(), hostileReferrers())
 }
 
 // hostileMaker has what the cases are made from: two bundles that are good, of one image and of everything, and the keys.

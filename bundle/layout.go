@@ -46,7 +46,7 @@ func signaturePaths(i int) (sigstorePath, detachedPath string) {
 }
 
 // roles in the order in which their entries stand.
-var roles = []Role{RoleLayout, RoleIndex, RoleManifest, RoleConfig, RoleStatement, RoleChart, RoleValues, RoleObjects, RoleFile, RoleExecutable, RoleLayer}
+var roles = []Role{RoleLayout, RoleIndex, RoleManifest, RoleConfig, RoleStatement, RoleSignature, RoleChart, RoleValues, RoleObjects, RoleFile, RoleExecutable, RoleLayer}
 
 // rank is the role's place in the order, or -1 for a role that does not exist.
 func (r Role) rank() int { return slices.Index(roles, r) }
@@ -99,11 +99,11 @@ func (m *Manifest) artifacts() []artifact {
 	return slices.Compact(found)
 }
 
-// indexJSON makes index.json: a descriptor per image reference, then one per artifact. All of it follows from the images, the artifacts and
-// the entries of m, so that what it says is what was signed, twice.
+// indexJSON makes index.json: a descriptor per image reference, then one per artifact, then one per referrer. All of it follows from the images,
+// the artifacts, the referrers and the entries of m, so that what it says is what was signed, twice.
 //
 // An image carries its full reference twice: containerd names it by one annotation, and skopeo finds it by the
-// other, as oci-archive:site.airgap:<reference>. An artifact carries no name, so that containerd's
+// other, as oci-archive:site.airgap:<reference>. An artifact or a referrer carries no name, so that containerd's
 // importer, which follows every descriptor, makes no image of it; its config and layer types
 // are not an image's, so that nothing is unpacked either.
 func indexJSON(m *Manifest) []byte {
@@ -122,6 +122,14 @@ func indexJSON(m *Manifest) []byte {
 		index.Manifests = append(index.Manifests, ocispec.Descriptor{
 			MediaType: ocispec.MediaTypeImageManifest, Digest: digest.Digest(a.manifest), Size: sizes[a.manifest], ArtifactType: a.kind,
 		})
+	}
+	listed := map[string]bool{}
+	for _, r := range m.Referrers {
+		if listed[r.Digest] { // about an image that has several names
+			continue
+		}
+		listed[r.Digest] = true
+		index.Manifests = append(index.Manifests, ocispec.Descriptor{MediaType: r.MediaType, Digest: digest.Digest(r.Digest), Size: r.Size})
 	}
 	data, err := json.Marshal(index)
 	if err != nil {

@@ -27,6 +27,7 @@ const (
 	RoleManifest   Role = "manifest"   // an OCI image manifest, of an image or an artifact
 	RoleConfig     Role = "config"     // an image's or artifact's config
 	RoleStatement  Role = "statement"  // an in-toto statement in its signed envelope
+	RoleSignature  Role = "signature"  // what a referrer says: a signature of an image, or a signed statement about it
 	RoleChart      Role = "chart"      // a packaged Helm chart (.tgz)
 	RoleValues     Role = "values"     // a chart's values (YAML)
 	RoleObjects    Role = "objects"    // a file of Kubernetes objects (YAML)
@@ -47,6 +48,7 @@ type Manifest struct {
 	IssuedAt      string         `json:"issuedAt"`                // RFC 3339, UTC, whole seconds
 	MinimumAirgap string         `json:"minimumAirgap,omitempty"` // lowest airgap version that can install this
 	Images        []Image        `json:"images"`                  // sorted by reference
+	Referrers     []Referrer     `json:"referrers,omitempty"`     // sorted by reference
 	Charts        []Chart        `json:"charts"`                  // in install order
 	Manifests     []Objects      `json:"manifests"`               // in apply order
 	Files         []File         `json:"files"`                   // sorted by target
@@ -70,6 +72,18 @@ type Image struct {
 type ImagePlatform struct {
 	Platform string `json:"platform"` // "linux/amd64"
 	Digest   string `json:"digest"`   // of the image manifest; equals Image.Digest for a single-platform image
+}
+
+// Referrer is what somebody says about an image and keeps beside it in its registry: an OCI manifest whose layers are
+// signatures, or signed statements. The bundle vouches for its bytes alone.
+type Referrer struct {
+	// Reference is under what a registry has it: host/repository:sha256-<hex>.sig or .att, as cosign calls what is about
+	// sha256:<hex>, or host/repository@sha256:<its own digest> of a manifest that names its subject (OCI 1.1).
+	Reference string `json:"reference"`
+	Subject   string `json:"subject"`   // digest of an [Image] in the same repository, or of one of its platforms
+	Digest    string `json:"digest"`    // of the OCI manifest
+	MediaType string `json:"mediaType"` // of that blob
+	Size      int64  `json:"size"`      // of that blob, bytes
 }
 
 // Chart is a Helm chart and the release it becomes.

@@ -119,6 +119,7 @@ func sorted(m Manifest) Manifest {
 		m.Images[i].Platforms = slices.SortedFunc(slices.Values(m.Images[i].Platforms),
 			func(a, b ImagePlatform) int { return strings.Compare(a.Platform, b.Platform) })
 	}
+	m.Referrers = slices.SortedFunc(slices.Values(m.Referrers), func(a, b Referrer) int { return strings.Compare(a.Reference, b.Reference) })
 	m.Files = slices.SortedFunc(slices.Values(m.Files), func(a, b File) int { return strings.Compare(a.Target, b.Target) })
 	m.Attestations = slices.SortedFunc(slices.Values(m.Attestations), func(a, b Attestation) int { return strings.Compare(a.PredicateType, b.PredicateType) })
 	m.Distributions = slices.SortedFunc(slices.Values(m.Distributions), func(a, b Distribution) int { return strings.Compare(a.Platform, b.Platform) })

@@ -43,6 +43,7 @@ func (m *Manifest) Validate() error {
 	v.identity(m)
 	v.listed(m.Entries)
 	v.images(m)
+	v.referrers(m)
 	v.charts(m.Charts)
 	v.objects(m.Manifests)
 	v.files(m.Files)

@@ -161,10 +161,7 @@ func (r *run) commandFree(command string) (bool, error) {
 
 // showImages makes the images visible, after the journal knows what their references stood for.
 func (r *run) showImages(ctx context.Context) (string, error) {
-	var names []string
-	for _, image := range r.manifest.Images {
-		names = append(names, image.Reference)
-	}
+	names := r.references()
 	before, err := r.store.Standings(ctx, names)
 	if err != nil {
 		return "", err

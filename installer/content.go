@@ -97,8 +97,8 @@ func (r *run) helmChart(c bundle.Chart) ([]byte, error) {
 // again at each start, since containerd forgets a pin when an image is tagged anew.
 func (r *run) placeImageList() error {
 	var list strings.Builder
-	for _, image := range r.manifest.Images {
-		list.WriteString(image.Reference + "\n")
+	for _, reference := range r.references() {
+		list.WriteString(reference + "\n")
 	}
 	return r.place(placement{
 		target: filepath.Join(r.paths.PinnedImages(), r.manifest.Name+".txt"),

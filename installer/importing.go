@@ -95,14 +95,36 @@ func (r *run) openImport(ctx context.Context) (err error) {
 		if !slices.ContainsFunc(image.Platforms, func(p bundle.ImagePlatform) bool { return preflight.SamePlatform(p.Platform, preflight.ThisPlatform()) }) {
 			continue // carried for other machines alone
 		}
-		options.Images = append(options.Images, registry.ImportImage{
-			Names:  []string{image.Reference},
-			Target: ocispec.Descriptor{MediaType: image.MediaType, Digest: digest.Digest(image.Digest), Size: image.Size},
-			Labels: map[string]string{registry.LabelPinned: registry.Pinned},
-		})
+		options.Images = append(options.Images, pinnedImage(image.Reference, image.MediaType, image.Digest, image.Size))
+		for _, about := range r.manifest.ReferrersOf(image) {
+			if !slices.ContainsFunc(options.Images, func(i registry.ImportImage) bool { return i.Names[0] == about.Reference }) {
+				options.Images = append(options.Images, pinnedImage(about.Reference, about.MediaType, about.Digest, about.Size))
+			}
+		}
 	}
 	r.importing, err = r.store.Import(ctx, options)
 	return err
+}
+
+// pinnedImage is what the import keeps under a reference: an image, or what is said about one, which nothing unpacks.
+func pinnedImage(reference, mediaType, of string, size int64) registry.ImportImage {
+	return registry.ImportImage{
+		Names:  []string{reference},
+		Target: ocispec.Descriptor{MediaType: mediaType, Digest: digest.Digest(of), Size: size},
+		Labels: map[string]string{registry.LabelPinned: registry.Pinned},
+	}
+}
+
+// references are the names that the bundle's images have, and what is said about them.
+func (r *run) references() []string {
+	var names []string
+	for _, image := range r.manifest.Images {
+		names = append(names, image.Reference)
+	}
+	for _, about := range r.manifest.Referrers {
+		names = append(names, about.Reference)
+	}
+	return names
 }
 
 // lease names the import of the bundle with the given manifest digest.
@@ -162,7 +184,7 @@ func (r *run) removeIncoming() error {
 // deliver gives what images are made of to the import, and reads the rest to its end.
 func (r *run) deliver(ctx context.Context, entry bundle.Entry, content io.Reader) error {
 	switch entry.Role {
-	case bundle.RoleIndex, bundle.RoleManifest, bundle.RoleConfig, bundle.RoleLayer:
+	case bundle.RoleIndex, bundle.RoleManifest, bundle.RoleConfig, bundle.RoleSignature, bundle.RoleLayer:
 		return r.importing.Blob(ctx, entry.Digest(), entry.Size, content)
 	default:
 		_, err := io.Copy(io.Discard, content)

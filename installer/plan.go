@@ -47,7 +47,7 @@ var steps = []step{
 		return "none in the bundle: the one that is installed stays"
 	}},
 	{name: "images", do: (*run).showImages, once: true, about: func(r *run) string {
-		return fmt.Sprintf("%d references become visible", len(r.manifest.Images))
+		return fmt.Sprintf("%d references become visible", len(r.references()))
 	}},
 	{name: "trial", do: (*run).beginTrial, once: true, when: (*run).installed, about: func(r *run) string {
 		if r.distribution() == nil {

@@ -2,7 +2,7 @@
 once, in order. What is inside the files (rules index, graph, attestation) and the shapes of names (manifest) are left to airgap. Exit code 3: refused."""
 import base64, hashlib, json, subprocess, sys, tempfile, time
 
-ROLES = "layout index manifest config statement chart values objects file executable layer".split()
+ROLES = "layout index manifest config statement signature chart values objects file executable layer".split()
 FIELDS = {  # of each object, in order; those with "?" are left out when they are empty
     "": "apiVersion kind name version versionFloor? platforms issuedAt minimumAirgap? images charts manifests files distributions attestations? base? entries",
     "images": "reference digest mediaType size platforms system?", "platforms": "platform digest", "entries": "path size sha256 role omitted?",
