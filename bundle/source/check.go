@@ -93,6 +93,9 @@ func (c *checker) contents(contents *Contents) {
 	for i, image := range contents.Images {
 		c.image(fmt.Sprintf("spec.images[%d]", i), image)
 	}
+	for i, rule := range contents.VerifyImages {
+		c.imageRule(fmt.Sprintf("spec.verifyImages[%d]", i), rule)
+	}
 	for i, pattern := range contents.Manifests {
 		if _, err := filepath.Match(pattern, ""); err != nil {
 			c.wrong(fmt.Sprintf("spec.manifests[%d]", i), "is not a pattern: %q", pattern)
@@ -126,6 +129,31 @@ func (c *checker) image(node string, image Image) {
 		c.wrong(node+".name", "is not an image reference: %q: %v", image.Name, err)
 	} else if reference.Digest != "" {
 		c.wrong(node+".name", "has a digest; the image has its own: %q", image.Name)
+	}
+}
+
+func (c *checker) imageRule(node string, rule ImageRule) {
+	if len(rule.Images) == 0 {
+		c.wrong(node+".images", "is empty: write the references that the rule is about, as in \"registry.example/*\"")
+	}
+	for i, pattern := range rule.Images {
+		host, _, found := strings.Cut(pattern, "/")
+		if !strings.HasPrefix(pattern, "*") && (!found || !strings.ContainsAny(host, ".:*") && host != "localhost") {
+			c.wrong(fmt.Sprintf("%s.images[%d]", node, i), "names no registry and would match nothing: %q; in full it is \"docker.io/library/nginx:*\", say", pattern)
+		}
+	}
+	switch {
+	case len(rule.Keys)+len(rule.Identities) == 0:
+		c.wrong(node, "says nobody: want keys or identities")
+	case len(rule.Identities) > 0 && rule.TrustedRoot == "":
+		c.wrong(node, "needs trustedRoot, which proves identities: `cosign trusted-root create` writes one")
+	case len(rule.Identities) == 0 && rule.TrustedRoot != "":
+		c.wrong(node+".trustedRoot", "is for identities, and there are none")
+	}
+	for i, identity := range rule.Identities {
+		if identity.Subject+identity.SubjectRegexp == "" || identity.Issuer+identity.IssuerRegexp == "" {
+			c.wrong(fmt.Sprintf("%s.identities[%d]", node, i), "needs a subject and an issuer, each in full or as a regular expression (subjectRegexp, issuerRegexp)")
+		}
 	}
 }
 

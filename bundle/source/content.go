@@ -222,6 +222,9 @@ func (g *gatherer) finish() error {
 			Platforms: c.platforms, System: image.system,
 		})
 		g.content.Blobs = append(g.content.Blobs, c.metadata...)
+		if err := g.addReferrers(image); err != nil {
+			return err
+		}
 		layers = append(layers, c.layers...)
 		for _, layer := range c.layers {
 			g.distant[layer.Digest] = g.distant[layer.Digest] || c.distant
@@ -233,7 +236,10 @@ func (g *gatherer) finish() error {
 	g.content.Blobs = append(g.content.Blobs, layers...)
 	slices.SortFunc(g.lock.Images, func(a, b Locked) int { return strings.Compare(a.Source, b.Source) })
 	g.lock.Images = slices.Compact(g.lock.Images)
+	slices.SortFunc(g.lock.Referrers, func(a, b Locked) int { return strings.Compare(a.Source, b.Source) })
+	g.lock.Referrers = slices.Compact(g.lock.Referrers)
 
+	slices.SortFunc(m.Referrers, func(a, b bundle.Referrer) int { return strings.Compare(a.Reference, b.Reference) })
 	data, err := json.Marshal(m)
 	if err != nil {
 		return err

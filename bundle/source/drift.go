@@ -19,7 +19,7 @@ func drift(locked, now *Lock) []string {
 	for _, list := range []struct {
 		what        string
 		locked, now []Locked
-	}{{"bundle", locked.From, now.From}, {"image", locked.Images, now.Images}, {"chart", locked.Charts, now.Charts}} {
+	}{{"bundle", locked.From, now.From}, {"image", locked.Images, now.Images}, {"signature", locked.Referrers, now.Referrers}, {"chart", locked.Charts, now.Charts}} {
 		all = append(all, listDrift(list.what, list.locked, list.now)...)
 	}
 	switch {

@@ -92,6 +92,25 @@ func (b *base) image(ctx context.Context, image bundle.Image, wanted []string) (
 	return expandImage(ctx, b.layout, root, wanted)
 }
 
+// referrers is what the bundle carries about an image, as far as it is about what of the image is taken over.
+func (b *base) referrers(ctx context.Context, image *wantedImage) ([]referrer, error) {
+	taken := bundle.Image{Reference: image.reference, Digest: image.content.root.Digest.String(), Platforms: image.content.platforms}
+	var found []referrer
+	for _, r := range b.manifest.ReferrersOf(taken) {
+		d, err := b.descriptor(r.MediaType, r.Digest)
+		if err != nil {
+			return nil, err
+		}
+		one, err := readReferrer(ctx, b.layout, d)
+		if err != nil {
+			return nil, err
+		}
+		one.suffix, one.subject = r.Suffix(), digest.Digest(r.Subject)
+		found = append(found, *one)
+	}
+	return found, nil
+}
+
 // artifact lists the blobs of an artifact whose layer has a role.
 func (b *base) artifact(ctx context.Context, manifestDigest string, role bundle.Role) ([]bundle.Blob, error) {
 	d, err := b.descriptor(ocispec.MediaTypeImageManifest, manifestDigest)

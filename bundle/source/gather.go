@@ -51,6 +51,8 @@ type Gathered struct {
 	Lock    *Lock   // to write when the bundle is there
 	Images  []Found // sorted by reference; those not carried as well
 
+	Verified []VerifiedImage // by spec.verifyImages, sorted by reference
+
 	trees   []tree
 	spec    *Spec
 	options Options
@@ -72,6 +74,13 @@ func (g *Gathered) Close() error {
 	return errors.Join(errs...)
 }
 
+// VerifiedImage is an image that is signed as a rule of spec.verifyImages wants.
+type VerifiedImage struct {
+	Reference string `json:"reference"`
+	Rule      string `json:"rule"`   // "spec.verifyImages[0]"
+	Signer    string `json:"signer"` // ID of a key, or subject and issuer
+}
+
 // gatherer is the state of one Gather or FindImages.
 type gatherer struct {
 	spec       *Spec
@@ -87,6 +96,7 @@ type gatherer struct {
 	optional map[string]*wantedImage // hinted at, and not carried
 	content  bundle.Content
 	lock     Lock
+	verified []VerifiedImage
 	distant  map[string]bool // see Gathered
 	trees    []tree
 }
@@ -156,7 +166,7 @@ func Gather(ctx context.Context, spec *Spec, options Options) (_ *Gathered, err 
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		g.openBases, g.distributions, g.takeOverBases, g.nameExplicit, g.localContent, g.resolveImages,
+		g.openBases, g.distributions, g.takeOverBases, g.nameExplicit, g.localContent, g.resolveImages, g.verifyImages,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -170,7 +180,7 @@ func Gather(ctx context.Context, spec *Spec, options Options) (_ *Gathered, err 
 			return nil, &DriftError{differences}
 		}
 	}
-	return &Gathered{Content: g.content, Lock: &g.lock, Images: g.report(), trees: g.trees, spec: spec, options: g.options, distant: g.distant}, nil
+	return &Gathered{Content: g.content, Lock: &g.lock, Images: g.report(), Verified: g.verified, trees: g.trees, spec: spec, options: g.options, distant: g.distant}, nil
 }
 
 // openBases verifies and opens the bundles of spec.from.

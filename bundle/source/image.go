@@ -30,7 +30,8 @@ type wantedImage struct {
 	base      *base
 	baseImage bundle.Image
 
-	content *expanded
+	content   *expanded
+	referrers []referrer // signatures, and what else is said about it
 }
 
 // nameExplicit finds the references of the entries of spec.images. For archives and layouts that means
@@ -129,6 +130,9 @@ func (g *gatherer) lookUp(ctx context.Context, image *wantedImage) (err error) {
 		return nil
 	case image.base != nil:
 		image.content, err = image.base.image(ctx, image.baseImage, g.platforms)
+		if err == nil {
+			image.referrers, err = image.base.referrers(ctx, image)
+		}
 		if err != nil {
 			return &FromError{image.base.path, fmt.Errorf("image %s: %w", image.reference, err)}
 		}
@@ -138,6 +142,9 @@ func (g *gatherer) lookUp(ctx context.Context, image *wantedImage) (err error) {
 	}
 	if err == nil {
 		image.content, err = expandImage(ctx, image.store, image.root, g.platforms)
+	}
+	if err == nil {
+		err = g.findReferrers(ctx, image)
 	}
 	if err == nil {
 		return nil
@@ -221,7 +228,7 @@ func (g *gatherer) nameFound(fetch *[]*wantedImage) error {
 		}
 		image := &wantedImage{reference: reference, why: []Mention{found.Mention}, source: ref, from: reference, system: g.spec.Spec.System}
 		if same := g.withDigest(ref.Digest); same != nil { // pinned, and here under another name
-			image.content, image.system = same.content, same.system
+			image.content, image.system, image.referrers = same.content, same.system, same.referrers
 		}
 		g.images[reference] = image
 		*fetch = append(*fetch, image)
@@ -258,9 +265,14 @@ func (g *gatherer) withDigest(digest string) *wantedImage {
 	return nil
 }
 
-// ignored says whether spec.ignoreImages has a reference. A * there matches any text, slashes too.
+// ignored says whether spec.ignoreImages has a reference.
 func (g *gatherer) ignored(reference string) bool {
-	for _, pattern := range g.spec.Spec.IgnoreImages {
+	return matchesAny(g.spec.Spec.IgnoreImages, reference)
+}
+
+// matchesAny says whether one of patterns is the reference. A * there matches any text, slashes too.
+func matchesAny(patterns []string, reference string) bool {
+	for _, pattern := range patterns {
 		expression := "^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `.*`) + "$"
 		if matched, err := regexp.MatchString(expression, reference); err == nil && matched {
 			return true

@@ -33,6 +33,7 @@ type Lock struct {
 	Content    string   `yaml:"content"`  // digest of all that the bundle manifest says but the time: the time is kept while this stays
 	From       []Locked `yaml:"from"`
 	Images     []Locked `yaml:"images"`
+	Referrers  []Locked `yaml:"referrers,omitempty"` // signatures of images, each under the reference by which its registry has it
 	Charts     []Locked `yaml:"charts"`
 }
 
@@ -70,7 +71,7 @@ func ParseLock(path string, data []byte) (*Lock, error) {
 	if _, err := time.Parse(time.RFC3339, lock.IssuedAt); err != nil {
 		return nil, lockError(path, err)
 	}
-	for _, locked := range slices.Concat(lock.From, lock.Images, lock.Charts) {
+	for _, locked := range slices.Concat(lock.From, lock.Images, lock.Referrers, lock.Charts) {
 		if _, err := digest.Parse(locked.Digest); err != nil {
 			return nil, lockError(path, fmt.Errorf("the digest of %q: %v", locked.Source, err))
 		}

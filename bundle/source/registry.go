@@ -44,7 +44,7 @@ func newRegistries(cache string) (*registries, error) {
 
 // root asks for what a reference points at now.
 func (r *registries) root(ctx context.Context, ref Reference) (ocispec.Descriptor, store, error) {
-	parsed, err := name.ParseReference(ref.String(), name.StrictValidation)
+	parsed, err := ref.named()
 	if err != nil {
 		return ocispec.Descriptor{}, nil, err
 	}
@@ -63,6 +63,11 @@ func (r *registries) root(ctx context.Context, ref Reference) (ocispec.Descripto
 	}
 	r.keep(ctx, root.Digest, got.Manifest)
 	return root, inMemory{map[digest.Digest][]byte{root.Digest: got.Manifest}, from}, nil
+}
+
+// named is a reference as the client of registries has it.
+func (r Reference) named() (name.Reference, error) {
+	return name.ParseReference(r.String(), name.StrictValidation)
 }
 
 // cachedRoot is an index or manifest by its digest, if it is in the cache and says itself what it is.

@@ -42,6 +42,7 @@ type Contents struct {
 	System        bool           `yaml:"system"`    // the images are part of the distribution
 	Images        []Image        `yaml:"images"`
 	IgnoreImages  []string       `yaml:"ignoreImages"` // references found in charts and manifests that are not wanted; * matches any text
+	VerifyImages  []ImageRule    `yaml:"verifyImages"` // who must have signed which images; each rule that is about an image must hold
 	Charts        []Chart        `yaml:"charts"`
 	Manifests     []string       `yaml:"manifests"` // globs of YAML files
 	Files         []File         `yaml:"files"`
@@ -57,6 +58,22 @@ type Image struct {
 
 // fromString makes a plain string in the file an Image.
 func (i *Image) fromString(s string) { i.Source = s }
+
+// ImageRule says that images must be signed, and by whom: any of its keys or identities.
+type ImageRule struct {
+	Images      []string   `yaml:"images" need:"true"` // references; * matches any text, slashes too
+	Keys        []string   `yaml:"keys"`               // files of public keys, PEM
+	Identities  []Identity `yaml:"identities"`         // whose certificates count, for keyless signatures
+	TrustedRoot string     `yaml:"trustedRoot"`        // file of the Sigstore trusted root that proves identities
+}
+
+// Identity is who may sign without a key of their own. Both a subject and an issuer are needed.
+type Identity struct {
+	Subject       string `yaml:"subject"`
+	SubjectRegexp string `yaml:"subjectRegexp"`
+	Issuer        string `yaml:"issuer"`
+	IssuerRegexp  string `yaml:"issuerRegexp"`
+}
 
 // Chart is a Helm chart and the release it becomes.
 type Chart struct {

@@ -75,7 +75,10 @@ An airgap.yaml:
     manifests: [k8s/*.yaml]
     files: [{source: site.conf, target: /etc/site.conf, mode: "0644"}]
 
-Images that charts and manifests name are found by rendering them, as ` + "`airgap images --why`" + ` shows.`,
+Images that charts and manifests name are found by rendering them, as ` + "`airgap images --why`" + ` shows.
+
+Signatures that images have in their registries (cosign's and Notation's) are carried with them. spec.verifyImages
+says who must have signed which images: a build with one that is not is refused (exit code 3).`,
 		Example: `  airgap build -f airgap.yaml -o site.airgap --key site.key
   airgap build -o site.airgap --key site.key --platform linux/amd64 --platform linux/arm64
   airgap build -o site.airgap --key site.key --from-key airgap-release.pub
@@ -113,7 +116,10 @@ type buildReport struct {
 	KeyID    string         `json:"keyID"`        // of the first
 	KeyIDs   []string       `json:"keyIDs"`
 	Images   []source.Found `json:"images"`
-	Seconds  float64        `json:"seconds"`
+
+	VerifiedImages []source.VerifiedImage `json:"verifiedImages,omitempty"` // by spec.verifyImages
+
+	Seconds float64 `json:"seconds"`
 }
 
 func (e *env) build(ctx context.Context, o buildOptions) error {
@@ -172,7 +178,7 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	}
 	report := buildReport{
 		Bundle: o.bundle, Name: manifest.Name, Version: manifest.Version, IssuedAt: manifest.IssuedAt,
-		Bytes: manifest.Size(), Omitted: bundle.SizeOf(manifest.Omitted()), KeyID: keys[0].Public().ID(), KeyIDs: keyIDs(keys), Images: gathered.Images, Seconds: e.now().Sub(began).Seconds(),
+		Bytes: manifest.Size(), Omitted: bundle.SizeOf(manifest.Omitted()), KeyID: keys[0].Public().ID(), KeyIDs: keyIDs(keys), Images: gathered.Images, VerifiedImages: gathered.Verified, Seconds: e.now().Sub(began).Seconds(),
 	}
 	if o.output == outputJSON {
 		return e.printJSON(report)
@@ -181,6 +187,9 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	p.line("%s: %s %s, %s, %s", o.bundle, report.Name, report.Version, progress.Bytes(report.Bytes), counts(manifest))
 	p.lines(deltaLine(manifest))
 	p.line("signed by key ID %s", strings.Join(report.KeyIDs, ", "))
+	for _, v := range report.VerifiedImages {
+		p.line("%s is signed by %s, as %s wants", v.Reference, v.Signer, v.Rule)
+	}
 	if hints := hintedAt(gathered.Images); len(hints) > 0 {
 		p.line("not carried, since they are only hinted at (airgap images --why tells where; spec.images carries them):")
 		for _, image := range hints {

@@ -54,7 +54,7 @@ func withHint(err error, format string, args ...any) error {
 // refusals are the errors of what must not be trusted.
 var refusals = []error{
 	signing.ErrUnsigned, signing.ErrInvalid, signing.ErrUntrusted, signing.ErrTrustSet,
-	bundle.ErrFormat, bundle.ErrDigest, bundle.ErrTruncated,
+	bundle.ErrFormat, bundle.ErrDigest, bundle.ErrTruncated, source.ErrNotSigned,
 }
 
 // exitCode is the one place that turns errors into exit codes.
@@ -110,6 +110,8 @@ func hintFor(err error) string {
 		return "interrupted; run it again"
 	case errors.Is(err, syscall.ENOSPC):
 		return "free some space there, or write to another disk"
+	case errors.Is(err, source.ErrNotSigned):
+		return "take an image that is signed, or have its maker sign it (`cosign sign`); `airgap build --update` looks for signatures anew"
 	case errors.Is(err, signing.ErrUntrusted):
 		return "give the public key of its maker with --key, and compare its ID over another channel"
 	case errors.As(err, &usage) && !errors.Is(err, fs.ErrNotExist):

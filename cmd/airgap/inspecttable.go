@@ -50,6 +50,9 @@ func (e *env) printInspection(report inspectReport) error {
 	for _, f := range m.Files {
 		p.line("file          %s %s", f.Mode, f.Target)
 	}
+	for _, r := range m.Referrers {
+		p.line("signature     %s", r.Reference)
+	}
 	if p.err != nil || len(m.Images) == 0 {
 		return p.err
 	}

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"os"
 	"strings"
 
@@ -17,6 +18,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"airgap/bundle"
+	"airgap/signing"
 )
 
 // testImage makes an image of one layer whose bytes depend on seed and platform alone.
@@ -91,6 +95,26 @@ func writeArchive(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(tarball.Write(tag, testImage(ts, args[1], "linux/amd64"), file))
 	ts.Check(file.Close())
+}
+
+// attach signs an image with a key, as `cosign sign` does: a tag beside it.
+func attach(ts *testscript.TestScript, _ bool, args []string) {
+	reference, err := name.ParseReference(args[0])
+	ts.Check(err)
+	image, err := remote.Head(reference)
+	ts.Check(err)
+	key, err := signing.ParsePrivateKey([]byte(ts.ReadFile(args[1])), []byte(ts.Getenv("COSIGN_PASSWORD")))
+	ts.Check(err)
+	payload := fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":""},"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"}}`, image.Digest)
+	signature, err := key.Sign(payload)
+	ts.Check(err)
+	const mediaType = "application/vnd.dev.cosign.simplesigning.v1+json"
+	signatures, err := mutate.Append(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), mutate.Addendum{
+		Layer: static.NewLayer(payload, mediaType), MediaType: mediaType,
+		Annotations: map[string]string{"dev.cosignproject.cosign/signature": string(signature.Detached)},
+	})
+	ts.Check(err)
+	ts.Check(remote.Write(reference.Context().Tag(bundle.SignatureTag(image.Digest.String(), ".sig")), signatures))
 }
 
 func deleteImage(ts *testscript.TestScript, _ bool, args []string) {

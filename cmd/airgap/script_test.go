@@ -69,7 +69,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "push": push, "layout": writeLayout, "archive": writeArchive, "unsigned": unsigned,
-			"delete": deleteImage, "expand": expand, "flip": flip, "cut": cut,
+			"delete": deleteImage, "attach": attach, "expand": expand, "flip": flip, "cut": cut,
 		},
 		Condition: func(condition string) (bool, error) {
 			if condition == "mounts" { // may this process mount? (root in most containers may not)
