@@ -9,10 +9,10 @@ import (
 	"path"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"airgap/internal/compression"
+	"airgap/internal/gunzip"
 )
 
 const (
@@ -97,8 +97,7 @@ func decompress(r *bufio.Reader) (plain io.Reader, closer func(), err error) {
 	}
 	switch compression.Of(head) {
 	case compression.Gzip:
-		unzipped, err := gzip.NewReader(r)
-		return unzipped, func() {}, err
+		return gunzip.NewStream(r), func() {}, nil
 	case compression.Zstd:
 		decoder, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdBytes), zstd.WithDecoderLowmem(true))
 		if err != nil {

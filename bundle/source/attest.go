@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -19,8 +22,9 @@ import (
 	"airgap/signing"
 )
 
-// surveyConcurrency is how many layers are looked through at a time: that takes a core each.
-const surveyConcurrency = 4
+// leastSurveyed is how many layers are looked through at a time on few cores: one waits for its registry while another is decompressed.
+// Where there are more cores, each has a layer.
+const leastSurveyed = 4
 
 // AttestOptions say which statements about a bundle are made.
 type AttestOptions struct {
@@ -154,8 +158,9 @@ func (s *surveyor) run(ctx context.Context) error {
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(surveyConcurrency)
-	for _, b := range s.order {
+	group.SetLimit(max(leastSurveyed, runtime.GOMAXPROCS(0)))
+	longestFirst := slices.SortedStableFunc(slices.Values(s.order), func(a, b *bundle.Blob) int { return cmp.Compare(b.Size, a.Size) })
+	for _, b := range longestFirst { // none of them is left alone with one core at the end
 		offset, distant := offsets[b]
 		group.Go(func() error {
 			var err error
