@@ -30,7 +30,8 @@ func GenerateKey(password []byte) (privatePEM, publicPEM []byte, err error) {
 
 // PrivateKey signs messages.
 type PrivateKey struct {
-	key    *ecdsa.PrivateKey
+	key    *ecdsa.PrivateKey // nil: remote has it
+	remote func(message []byte) (der []byte, err error)
 	public PublicKey
 }
 
@@ -140,8 +141,11 @@ func (k PublicKey) verifies(message, der []byte) bool {
 	return k.key != nil && ecdsa.VerifyASN1(k.key, sum[:], der)
 }
 
-// signMessage returns the deterministic signature over message in ASN.1 DER.
+// signMessage returns the signature over message in ASN.1 DER, which is deterministic unless the key is kept elsewhere.
 func (k *PrivateKey) signMessage(message []byte) ([]byte, error) {
+	if k.remote != nil {
+		return k.signRemotely(message)
+	}
 	sum := sha256.Sum256(message)
 	return k.signRFC6979(sum[:])
 }

@@ -25,7 +25,7 @@ type Signature struct {
 	Detached []byte // base64 of the ASN.1 DER signature
 }
 
-// Sign signs message. The same key and message give the same bytes, with any build of the program.
+// Sign signs message. The same key and message give the same bytes, with any build of the program, unless the key is kept elsewhere.
 func (k *PrivateKey) Sign(message []byte) (Signature, error) {
 	// sigstore-go makes the bundle; it has nothing to ask a network for.
 	made, err := sign.Bundle(&sign.PlainData{Data: message}, keypair{k}, sign.BundleOptions{})
@@ -140,6 +140,6 @@ func (k keypair) GetPublicKeyPem() (string, error) { return string(k.public.PEM(
 // SignData returns the signature over data and the digest that was signed.
 func (k keypair) SignData(_ context.Context, data []byte) (signature, digest []byte, err error) {
 	sum := sha256.Sum256(data)
-	signature, err = k.signRFC6979(sum[:])
+	signature, err = k.signMessage(data)
 	return signature, sum[:], err
 }
