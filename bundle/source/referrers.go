@@ -38,6 +38,19 @@ type referrer struct {
 	store    store
 }
 
+// isUntold says whether a list of referrers leaves open what one is: some registries and clients repeat the type of its config.
+func isUntold(artifactType string) bool {
+	return artifactType == "" || artifactType == ocispec.MediaTypeEmptyJSON || artifactType == ocispec.MediaTypeImageConfig
+}
+
+// artifactType is what a manifest says that it is.
+func (r *referrer) artifactType() string {
+	if r.manifest.ArtifactType != "" {
+		return r.manifest.ArtifactType
+	}
+	return r.manifest.Config.MediaType
+}
+
 // isSignature says whether an artifact type is of those that travel along.
 func isSignature(artifactType string) bool {
 	return slices.ContainsFunc(signatureTypes, func(prefix string) bool { return strings.HasPrefix(artifactType, prefix) })
@@ -156,13 +169,16 @@ func (r *registries) listed(ctx context.Context, repository string, subject dige
 	}
 	var found []referrer
 	for _, d := range list.Manifests {
-		if !isSignature(d.ArtifactType) {
+		if !isSignature(d.ArtifactType) && !isUntold(d.ArtifactType) {
 			continue
 		}
 		ref.Digest = d.Digest.String()
 		one, err := r.referrer(ctx, ref)
 		if err != nil {
 			return nil, err
+		}
+		if !isSignature(one.artifactType()) {
+			continue
 		}
 		if one.manifest.Subject == nil || one.manifest.Subject.Digest != subject {
 			return nil, fmt.Errorf("%s lists %s among what is about %s, and it is not", repository, d.Digest, subject)

@@ -70,6 +70,7 @@ func TestSignaturesTravelAlong(t *testing.T) {
 		attach(t, host+"/many", index, index, key)
 		byDigest := refer(t, host+"/app", app, sigstoreType, []byte("a bundle"))
 		refer(t, host+"/app", app, "application/spdx+json", []byte("what nobody asks for at a site"))
+		refer(t, host+"/app", app, ocispec.MediaTypeEmptyJSON, []byte("what does not say what it is"))
 
 		folder := t.TempDir()
 		spec := load(t, folder, "  images: ["+host+"/app:1, "+host+"/many:1, {source: \""+host+"/app:1\", name: renamed.example/team/app:2}]\n")
