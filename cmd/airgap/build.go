@@ -142,7 +142,7 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	if err != nil {
 		return err
 	}
-	keys, err := o.key.private(e)
+	keys, err := o.key.private(ctx, e)
 	if err != nil {
 		return err
 	}

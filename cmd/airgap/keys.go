@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"airgap/internal/cosigncli"
 	"airgap/signing"
 )
 
@@ -18,7 +20,7 @@ type keyFlags struct {
 
 // add binds the flags; about says what the key signs.
 func (k *keyFlags) add(cmd *cobra.Command, about string) {
-	cmd.Flags().StringArrayVar(&k.files, "key", nil, "private key `file` "+about)
+	cmd.Flags().StringArrayVar(&k.files, "key", nil, "private key `file` "+about+", or a URI of a key in hardware or with a service, through the machine's cosign: awskms://, azurekms://, gcpkms://, hashivault://, k8s://, pkcs11:, env://")
 	addPasswordFlag(cmd, &k.passwordFile)
 }
 
@@ -27,11 +29,17 @@ func addPasswordFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVar(file, "password-file", "", "`file` with the password of the private key, in its first line (default: "+passwordVariable+", or asked for)")
 }
 
-// private reads the keys.
-func (k *keyFlags) private(e *env) ([]*signing.PrivateKey, error) {
+// private reads the keys. Those that are kept elsewhere sign as long as ctx lasts.
+func (k *keyFlags) private(ctx context.Context, e *env) ([]*signing.PrivateKey, error) {
 	var keys []*signing.PrivateKey
 	for _, file := range k.files {
-		key, err := e.readPrivateKey(file, k.passwordFile)
+		read := e.readPrivateKey
+		if cosigncli.IsURI(file) {
+			read = func(uri, passwordFile string) (*signing.PrivateKey, error) {
+				return e.remoteKey(ctx, uri, passwordFile)
+			}
+		}
+		key, err := read(file, k.passwordFile)
 		if err != nil {
 			return nil, err
 		}

@@ -69,7 +69,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "push": push, "layout": writeLayout, "archive": writeArchive, "unsigned": unsigned,
-			"delete": deleteImage, "attach": attach, "expand": expand, "flip": flip, "cut": cut,
+			"delete": deleteImage, "attach": attach, "readenv": readEnvironment, "expand": expand, "flip": flip, "cut": cut,
 		},
 		Condition: func(condition string) (bool, error) {
 			if condition == "mounts" { // may this process mount? (root in most containers may not)
@@ -100,6 +100,11 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if strconv.Itoa(code) != args[0] {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
+}
+
+// readEnvironment puts the contents of a file into a variable.
+func readEnvironment(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], ts.ReadFile(args[1]))
 }
 
 func unsigned(ts *testscript.TestScript, _ bool, args []string) {

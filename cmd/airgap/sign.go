@@ -78,7 +78,7 @@ func (e *env) sign(ctx context.Context, path string, o signOptions) error {
 	if err != nil {
 		return err
 	}
-	keys, err := o.key.private(e)
+	keys, err := o.key.private(ctx, e)
 	if err != nil {
 		return err
 	}

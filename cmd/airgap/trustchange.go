@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -45,12 +46,12 @@ func newTrustAddCommand(e *env) *cobra.Command {
 		Example: `  airgap trust add bob.pub --key ann.key --key bob.key
   airgap trust add bob.pub eve.pub --threshold 2 --from ann.pub --key ann.key -o trust-2.json`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			added, err := readPublicKeys(args)
 			if err != nil {
 				return err
 			}
-			return e.changeTrust(c, signing.Change{Add: added})
+			return e.changeTrust(cmd.Context(), c, signing.Change{Add: added})
 		},
 	}
 	c.add(cmd)
@@ -65,12 +66,12 @@ func newTrustRotateCommand(e *env) *cobra.Command {
 		Example: `  airgap trust rotate old.pub new.pub --key old.key --key new.key
   airgap trust rotate old.pub new.pub --from trust-2.json --key old.key --key new.key -o trust-3.json`,
 		Args: cobra.ExactArgs(2),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			added, err := readPublicKeys(args[1:])
 			if err != nil {
 				return err
 			}
-			return e.changeTrust(c, signing.Change{Add: added}, args[0])
+			return e.changeTrust(cmd.Context(), c, signing.Change{Add: added}, args[0])
 		},
 	}
 	c.add(cmd)
@@ -89,12 +90,12 @@ With a threshold of 1 the thief of a key can do all that its owner can, this too
 		Example: `  airgap trust revoke stolen.pub --key ann.key --key bob.key
   airgap trust revoke stolen.pub --floor site-a=1.4.0 --from trust-2.json --key ann.key -o trust-3.json`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			ids, err := readKeyIDs(args)
 			if err != nil {
 				return err
 			}
-			return e.changeTrust(c, signing.Change{Revoke: ids})
+			return e.changeTrust(cmd.Context(), c, signing.Change{Revoke: ids})
 		},
 	}
 	c.add(cmd)
@@ -120,7 +121,7 @@ func readKeyIDs(args []string) ([]string, error) {
 
 // changeTrust makes a statement that changes trust as told, signs it, and writes it or puts it in force. Keys in remove, given by
 // their files or IDs, are no longer trusted.
-func (e *env) changeTrust(c trustChange, change signing.Change, remove ...string) error {
+func (e *env) changeTrust(ctx context.Context, c trustChange, change signing.Change, remove ...string) error {
 	if err := checkOutput(c.report); err != nil {
 		return err
 	}
@@ -156,7 +157,7 @@ func (e *env) changeTrust(c trustChange, change signing.Change, remove ...string
 	if err != nil {
 		return &usageError{err}
 	}
-	keys, err := c.key.private(e)
+	keys, err := c.key.private(ctx, e)
 	if err != nil {
 		return err
 	}
