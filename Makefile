@@ -61,10 +61,11 @@ demo: system podinfo ## from a new key to podinfo answering in a namespace with 
 	test/demo/demo.sh
 
 # The packages of real nodes run one after another: some look for traces in the whole machine.
-test: check system podinfo build/cosign/cosign ## everything, with real nodes in namespaces
+test: check system podinfo build/cosign/cosign build/cosign/cosign3 ## everything, with real nodes in namespaces
 	go test $(HEAVY)
 	$(MAKE) --no-print-directory fuzz
-	go test -count=1 $(DESK) ./test/interop -cosign $(abspath build/cosign/cosign)
+	go test -count=1 $(DESK) ./test/interop -cosign $(abspath build/cosign/cosign),$(abspath build/cosign/cosign3)
+	PATH=$(abspath build/cosign):$$PATH go test -count=1 $(DESK) ./cmd/airgap -run TestScripts/key_uri
 	go test -v -count=1 ./test/site
 	go test -v -count=1 -timeout=40m ./test/e2e/...
 	go test -v -count=1 -timeout=20m ./test/fault/...
@@ -131,10 +132,14 @@ build/conformance/ginkgo: go.mod
 	mkdir -p $(@D)
 	go build -o $@ github.com/onsi/ginkgo/v2/ginkgo
 
-# Stock cosign, from its own module.
+# Stock cosign, 2.6 and 3.1, each from its own module: five minutes of processor time each, once.
 build/cosign/cosign: test/interop/cosign/go.mod
 	mkdir -p $(@D)
 	cd test/interop/cosign && GOFLAGS=-trimpath CGO_ENABLED=0 go build -o $(abspath $@) github.com/sigstore/cosign/v2/cmd/cosign
+
+build/cosign/cosign3: test/interop/cosign3/go.mod
+	mkdir -p $(@D)
+	cd test/interop/cosign3 && GOFLAGS=-trimpath CGO_ENABLED=0 go build -o $(abspath $@) github.com/sigstore/cosign/v3/cmd/cosign
 
 build/podinfo/chart: test/podinfo/go.mod
 	mkdir -p $(@D)
