@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+
+	"airgap/internal/progress"
 )
 
 // CopyOptions are the choices of [Copy].
@@ -13,6 +15,7 @@ type CopyOptions struct {
 
 	// Progress is told how many of all bytes have been copied. May be nil.
 	Progress func(done, total int64)
+	Transfer func(label string, bytes int64) *progress.Transfer // as in [CreateOptions]
 }
 
 // Copy writes the bundle that r reads, from which nothing has been read yet, to output: the same bytes, from whatever medium they
@@ -27,7 +30,7 @@ func Copy(ctx context.Context, r *Reader, output string, opts CopyOptions) error
 	if err != nil {
 		return err
 	}
-	err = r.copyTo(ctx, sink, p, p.reporter(opts.Progress))
+	err = r.copyTo(ctx, sink, p, p.reports(opts.Progress, opts.Transfer))
 	if err == nil {
 		err = sink.commit()
 	}
@@ -48,12 +51,12 @@ func (r *Reader) plan() (*plan, error) {
 		p.items = append(p.items, memoryItem(f.Name, f.Data))
 	}
 	for _, e := range r.manifest.Carried() {
-		p.items = append(p.items, item{name: e.Path, size: e.Size, sha256: e.SHA256})
+		p.items = append(p.items, item{name: e.Path, size: e.Size, sha256: e.SHA256, role: e.Role})
 	}
 	return p, nil
 }
 
-func (r *Reader) copyTo(ctx context.Context, sink sink, p *plan, report func(n int)) error {
+func (r *Reader) copyTo(ctx context.Context, sink sink, p *plan, report reports) error {
 	buffer := make([]byte, copyBytes)
 	at := make(map[string]int, len(p.items))
 	for i, item := range p.items {
@@ -71,7 +74,7 @@ func (r *Reader) copyTo(ctx context.Context, sink sink, p *plan, report func(n i
 			return nil
 		}
 		if err == nil {
-			err = copyEntry(ctx, sink, at[e.Path], contents, buffer, report)
+			err = copyEntry(ctx, sink, at[e.Path], e, contents, buffer, report)
 		}
 		if err != nil {
 			return err
@@ -80,7 +83,7 @@ func (r *Reader) copyTo(ctx context.Context, sink sink, p *plan, report func(n i
 }
 
 // copyEntry writes one entry, which the reader verifies.
-func copyEntry(ctx context.Context, sink sink, i int, contents io.Reader, buffer []byte, report func(n int)) (err error) {
+func copyEntry(ctx context.Context, sink sink, i int, e Entry, contents io.Reader, buffer []byte, report reports) (err error) {
 	kept, err := sink.keep(ctx, i, buffer)
 	if err != nil {
 		return err
@@ -94,7 +97,13 @@ func copyEntry(ctx context.Context, sink sink, i int, contents io.Reader, buffer
 		defer func() { err = errors.Join(err, item.Close()) }()
 		w = io.NewOffsetWriter(item, offset)
 	}
-	_, err = io.CopyBuffer(reportingWriter{ctx, w, report}, struct{ io.Reader }{contents}, buffer)
+	transfer := report.begin(e)
+	defer transfer.End()
+	moved := func(n int) {
+		report.moved(n)
+		transfer.Add(int64(n))
+	}
+	_, err = io.CopyBuffer(reportingWriter{ctx, w, moved}, struct{ io.Reader }{contents}, buffer)
 	return err
 }
 

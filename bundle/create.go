@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"airgap/internal/progress"
 	"airgap/signing"
 )
 
@@ -29,6 +30,8 @@ type CreateOptions struct {
 
 	// Progress is told how many of all bytes have been written, never from two goroutines at once. May be nil.
 	Progress func(done, total int64)
+	// Transfer is asked for a report of each long blob when it begins. May be nil, and so may the report.
+	Transfer func(label string, bytes int64) *progress.Transfer
 }
 
 // Create writes the bundle of c to output and returns its manifest.
@@ -47,7 +50,7 @@ func Create(ctx context.Context, output string, c Content, opts CreateOptions) (
 	if err != nil {
 		return nil, err
 	}
-	err = p.write(ctx, sink, cmp.Or(opts.Concurrency, defaultConcurrency), opts.Progress)
+	err = p.write(ctx, sink, cmp.Or(opts.Concurrency, defaultConcurrency), p.reports(opts.Progress, opts.Transfer))
 	if err == nil {
 		err = sink.commit()
 	}
@@ -58,10 +61,9 @@ func Create(ctx context.Context, output string, c Content, opts CreateOptions) (
 }
 
 // write copies every item to the sink with the given number of workers.
-func (p *plan) write(ctx context.Context, sink sink, workers int, progress func(done, total int64)) error {
+func (p *plan) write(ctx context.Context, sink sink, workers int, report reports) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	report := p.reporter(progress)
 	var next atomic.Int64
 	var group sync.WaitGroup
 	for range max(1, workers) {
@@ -79,35 +81,11 @@ func (p *plan) write(ctx context.Context, sink sink, workers int, progress func(
 	return context.Cause(ctx)
 }
 
-// reporter tells progress of the bytes of all items.
-func (p *plan) reporter(progress func(done, total int64)) func(n int) {
-	var total int64
-	for _, item := range p.items {
-		total += item.size
-	}
-	return newReporter(total, progress)
-}
-
-// newReporter returns a function that adds to the bytes done and passes the sum on to progress, which may be nil.
-func newReporter(total int64, progress func(done, total int64)) func(n int) {
-	if progress == nil {
-		return func(int) {}
-	}
-	var mu sync.Mutex
-	var done int64
-	return func(n int) {
-		mu.Lock()
-		defer mu.Unlock()
-		done += int64(n)
-		progress(done, total)
-	}
-}
-
-func (p *plan) writeItem(ctx context.Context, sink sink, i int, buffer []byte, report func(n int)) (err error) {
+func (p *plan) writeItem(ctx context.Context, sink sink, i int, buffer []byte, report reports) (err error) {
 	item := p.items[i]
 	kept, err := sink.keep(ctx, i, buffer)
 	if kept {
-		report(int(item.size))
+		report.moved(int(item.size))
 	}
 	if kept || err != nil {
 		return err
@@ -117,10 +95,13 @@ func (p *plan) writeItem(ctx context.Context, sink sink, i int, buffer []byte, r
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	return copyBlob(ctx, Entry{Path: item.name, Size: item.size, SHA256: item.sha256}, item.open, buffer, func(b []byte) error {
+	transfer := report.begin(item.entry())
+	defer transfer.End()
+	return copyBlob(ctx, item.entry(), item.open, buffer, func(b []byte) error {
 		n, err := w.WriteAt(b, offset)
 		offset += int64(n)
-		report(n)
+		report.moved(n)
+		transfer.Add(int64(n))
 		return err
 	})
 }

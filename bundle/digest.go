@@ -3,6 +3,7 @@ package bundle
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 )
 
@@ -15,6 +16,9 @@ const (
 
 // Digest returns the entry's digest, "sha256:<hex>".
 func (e Entry) Digest() string { return digestPrefix + e.SHA256 }
+
+// Label is what a person is told of the entry while it moves: its role and as much of its digest as other tools show.
+func (e Entry) Label() string { return fmt.Sprintf("%s %.12s", e.Role, e.SHA256) }
 
 // pathOf returns where the blob of a digest stands in a bundle.
 func pathOf(digest string) string { return blobFolder + strings.TrimPrefix(digest, digestPrefix) }

@@ -35,8 +35,12 @@ type item struct {
 	name   string
 	size   int64
 	sha256 string // hex
+	role   Role   // of an entry; else empty
 	open   func(context.Context) (io.ReadCloser, error)
 }
+
+// entry is the item as the manifest has it.
+func (i item) entry() Entry { return Entry{Path: i.name, Size: i.size, SHA256: i.sha256, Role: i.role} }
 
 func memoryItem(name string, data []byte) item {
 	return item{name: name, size: int64(len(data)), sha256: strings.TrimPrefix(digestOf(data), digestPrefix), open: func(context.Context) (io.ReadCloser, error) {
@@ -72,7 +76,7 @@ func newPlan(ctx context.Context, c Content, signers []*signing.PrivateKey) (*pl
 	items := []item{memoryItem(layoutPath, layoutContent), memoryItem(indexPath, index)}
 	for i, e := range m.Entries[len(items):] {
 		if !e.Omitted {
-			items = append(items, item{name: e.Path, size: e.Size, sha256: e.SHA256, open: blobs[i].Open})
+			items = append(items, item{name: e.Path, size: e.Size, sha256: e.SHA256, role: e.Role, open: blobs[i].Open})
 		}
 	}
 	if err := m.Validate(); err != nil {

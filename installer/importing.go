@@ -54,9 +54,11 @@ func (r *run) importBundle(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", r.ofBundle(err)
 		}
-		counted := &countingReader{ctx: ctx, r: content, progress: transfer}
+		counted := &countingReader{ctx: ctx, r: content, whole: transfer, entry: transfer.Begin(entry.Label(), entry.Size)}
 		staged := slices.Contains(wanted, entry.SHA256) || !r.importing.Wants(entry.Digest())
-		if err := r.take(ctx, entry, counted, staged); err != nil {
+		err = r.take(ctx, entry, counted, staged)
+		counted.entry.End()
+		if err != nil {
 			if counted.failure != nil { // whoever was reading says nothing of use
 				return "", r.ofBundle(counted.failure)
 			}
@@ -202,10 +204,11 @@ func (r *run) ofBundle(err error) error {
 
 // countingReader reports what is read, and ends with its context.
 type countingReader struct {
-	ctx      context.Context
-	r        io.Reader
-	progress *progress.Progress
-	failure  error // of r
+	ctx     context.Context
+	r       io.Reader
+	whole   *progress.Progress
+	entry   *progress.Transfer
+	failure error // of r
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
@@ -213,7 +216,8 @@ func (c *countingReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.r.Read(p)
-	c.progress.Add(int64(n))
+	c.entry.Add(int64(n))
+	c.whole.Add(int64(n))
 	if err != nil && !errors.Is(err, io.EOF) {
 		c.failure = err
 	}

@@ -20,7 +20,8 @@ type blob struct {
 	from     name.Repository // where in the registry it can be mounted from; zero: nowhere
 	digest   string
 	size     int64
-	contents io.Reader // a *bytes.Reader of a small one, which can be sent again
+	contents io.Reader     // a *bytes.Reader of a small one, which can be sent again
+	moved    func(n int64) // told of what is read of a long one
 	begun    bool
 	failure  error // of contents
 }
@@ -52,6 +53,7 @@ func (b *blob) Compressed() (io.ReadCloser, error) {
 // Read reads the contents, and keeps why that failed.
 func (b *blob) Read(p []byte) (int, error) {
 	n, err := b.contents.Read(p)
+	b.moved(int64(n))
 	if err != nil && err != io.EOF {
 		b.failure = err
 	}

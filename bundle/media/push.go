@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"airgap/bundle"
+	"airgap/internal/progress"
 	"airgap/internal/registryclient"
 )
 
@@ -40,17 +41,23 @@ type Pushed struct {
 	Sent      int64  // bytes of blobs that were sent; the rest was in the registry
 }
 
+// PushOptions are the choices of [Push].
+type PushOptions struct {
+	// Progress is told how many of the entries' bytes are done with. May be nil.
+	Progress func(done, total int64)
+	Transfer func(label string, bytes int64) *progress.Transfer // as in [bundle.CreateOptions]
+}
+
 // Push reads the bundle that r reads, from which nothing has been read yet, and puts it into a registry. location is
 // oci://host/repository:tag; without a tag, the bundle's version is the tag. Blobs that the repository has, and those that the bundle's
 // images have under their own names in that registry, are not sent: a push that was interrupted goes on when it is run again.
-// progress, which may be nil, is told how many of the entries' bytes are done with.
-func Push(ctx context.Context, r *bundle.Reader, location string, progress func(done, total int64)) (*Pushed, error) {
+func Push(ctx context.Context, r *bundle.Reader, location string, opts PushOptions) (*Pushed, error) {
 	m := r.Manifest()
 	ref, err := pushReference(location, m)
 	if err != nil {
 		return nil, err
 	}
-	p := &push{reader: r, repository: ref.Context(), from: map[string]name.Repository{}, progress: progress, total: m.Size()}
+	p := &push{reader: r, repository: ref.Context(), from: map[string]name.Repository{}, opts: opts, total: m.Size()}
 	p.options = registryclient.Options(remote.WithContext(ctx))
 	if p.pusher, err = remote.NewPusher(p.options...); err != nil {
 		return nil, err
@@ -89,12 +96,12 @@ type push struct {
 	pusher     *remote.Pusher
 	options    []remote.Option
 
-	images   map[string]name.Repository // that have an image's manifest in this registry, by its digest
-	from     map[string]name.Repository // that have a blob, by its digest
-	progress func(done, total int64)
-	done     atomic.Int64
-	total    int64
-	sent     atomic.Int64
+	images map[string]name.Repository // that have an image's manifest in this registry, by its digest
+	from   map[string]name.Repository // that have a blob, by its digest
+	opts   PushOptions
+	done   atomic.Int64
+	total  int64
+	sent   atomic.Int64
 }
 
 // findImages looks which images of the bundle are in the registry under their own names.
@@ -152,10 +159,9 @@ func (p *push) blobs(ctx context.Context) error {
 				return err
 			}
 			if e.Size > smallBytes {
-				if err := p.upload(ctx, p.blob(e.Digest(), e.Size, contents)); err != nil {
+				if err := p.uploadLong(ctx, e, contents); err != nil {
 					return fmt.Errorf("%s: %w", e.Path, err)
 				}
-				p.count(e.Size)
 				continue
 			}
 			data, err := io.ReadAll(contents)
@@ -190,6 +196,27 @@ func (p *push) blob(digest string, size int64, contents io.Reader) *blob {
 	return &blob{sent: &p.sent, from: p.from[digest], digest: digest, size: size, contents: contents}
 }
 
+// uploadLong puts an entry into the repository as it is read, and tells of it meanwhile.
+func (p *push) uploadLong(ctx context.Context, e bundle.Entry, contents io.Reader) error {
+	var transfer *progress.Transfer
+	if p.opts.Transfer != nil {
+		transfer = p.opts.Transfer(e.Label(), e.Size)
+	}
+	defer transfer.End()
+	b := p.blob(e.Digest(), e.Size, contents)
+	var read atomic.Int64
+	b.moved = func(n int64) {
+		read.Add(n)
+		transfer.Add(n)
+		p.count(n)
+	}
+	if err := p.upload(ctx, b); err != nil {
+		return err
+	}
+	p.count(e.Size - read.Load()) // what the registry had is not sent
+	return nil
+}
+
 // upload puts a blob into the repository, unless it is there or can be mounted.
 func (p *push) upload(ctx context.Context, b *blob) error {
 	var layer v1.Layer = b
@@ -207,8 +234,8 @@ func (p *push) upload(ctx context.Context, b *blob) error {
 
 // count tells that so many more bytes are done with.
 func (p *push) count(n int64) {
-	if p.progress != nil {
-		p.progress(p.done.Add(n), p.total)
+	if p.opts.Progress != nil {
+		p.opts.Progress(p.done.Add(n), p.total)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/internal/blobcache"
+	"airgap/internal/progress"
 )
 
 // server is the reference implementation of a registry, and what it was asked.
@@ -93,7 +94,7 @@ func (s *site) push(t *testing.T, to string) *Pushed {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	pushed, err := Push(context.Background(), r, to, nil)
+	pushed, err := Push(context.Background(), r, to, PushOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,6 +197,44 @@ func TestPushMounts(t *testing.T) {
 	}
 	if pushed.Sent > 100_000 {
 		t.Errorf("%d bytes were sent", pushed.Sent)
+	}
+}
+
+// TestPushTells has a push tell of what moves: of all bytes, each once, and of long blobs while they move.
+func TestPushTells(t *testing.T) {
+	s, there := newSite(t), newServer(t)
+	for _, again := range []bool{false, true} { // the second time nothing has to be sent
+		r, err := Open(context.Background(), s.path, s.trust, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var last, steps int64
+		var labels []string
+		opts := PushOptions{
+			Progress: func(done, total int64) {
+				mu.Lock()
+				defer mu.Unlock()
+				last, steps = max(last, done), steps+1
+				if total != r.Manifest().Size() {
+					t.Errorf("%d bytes in all, there are %d", total, r.Manifest().Size())
+				}
+			},
+			Transfer: func(label string, bytes int64) *progress.Transfer {
+				labels = append(labels, label)
+				return nil
+			},
+		}
+		if _, err := Push(context.Background(), r, "oci://"+there.host+"/site:1", opts); err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		if last != r.Manifest().Size() || !again && steps < int64(len(r.Manifest().Entries))+10 {
+			t.Errorf("told of %d bytes of %d in %d steps", last, r.Manifest().Size(), steps)
+		}
+		if len(labels) != 1 || !strings.HasPrefix(labels[0], "layer ") {
+			t.Errorf("told of %q", labels)
+		}
 	}
 }
 

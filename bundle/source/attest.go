@@ -19,6 +19,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/sbom"
+	"airgap/internal/progress"
 	"airgap/signing"
 )
 
@@ -36,6 +37,7 @@ type AttestOptions struct {
 
 	// Progress is told how many of the layers' bytes the SBOM has seen, never from two goroutines at once. May be nil.
 	Progress func(done, total int64)
+	Transfer func(label string, bytes int64) *progress.Transfer // as in [bundle.CreateOptions]
 }
 
 // Attest adds signed statements about the content to it. The same content, lock, key and tool give the same bytes.
@@ -78,7 +80,7 @@ func (g *Gathered) survey(ctx context.Context, o AttestOptions) ([]sbom.Image, e
 			blobs[b.Digest] = b
 		}
 	}
-	s := &surveyor{gathered: g, layers: map[string]*sbom.Layer{}, progress: o.Progress, temporary: o.TemporaryPath}
+	s := &surveyor{gathered: g, layers: map[string]*sbom.Layer{}, progress: o.Progress, transfer: o.Transfer, temporary: o.TemporaryPath}
 	var images []sbom.Image
 	var layersOf [][]string
 	for _, image := range g.Content.Manifest.Images {
@@ -140,6 +142,7 @@ type surveyor struct {
 	layers      map[string]*sbom.Layer // by digest; nil: not looked through, or not what a layer must be
 	done, total int64                  // bytes
 	progress    func(done, total int64)
+	transfer    func(label string, bytes int64) *progress.Transfer
 }
 
 func (s *surveyor) run(ctx context.Context) error {
@@ -220,6 +223,10 @@ func (s *surveyor) look(ctx context.Context, b *bundle.Blob, w io.Writer) error 
 	}
 	defer body.Close()
 	source := &surveyed{r: io.LimitReader(contextReader{ctx, body}, b.Size), w: w, s: s}
+	if s.transfer != nil {
+		source.transfer = s.transfer(bundle.Entry{SHA256: hexOf(b.Digest), Role: b.Role}.Label(), b.Size)
+	}
+	defer source.transfer.End()
 	layer, err := sbom.ReadLayer(source)
 	if _, restErr := io.Copy(io.Discard, source); restErr != nil {
 		return restErr
@@ -247,6 +254,8 @@ type surveyed struct {
 	w   io.Writer
 	s   *surveyor
 	err error
+
+	transfer *progress.Transfer
 }
 
 func (r *surveyed) Read(p []byte) (int, error) {
@@ -261,6 +270,7 @@ func (r *surveyed) Read(p []byte) (int, error) {
 	if err != nil && err != io.EOF {
 		r.err = err
 	}
+	r.transfer.Add(int64(n))
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
 	if r.s.done += int64(n); r.s.progress != nil {

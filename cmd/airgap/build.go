@@ -167,7 +167,7 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	bar := e.progress("build", o.output)
 	defer bar.Stop()
 	manifest, err := bundle.Create(ctx, o.bundle, gathered.Content, bundle.CreateOptions{
-		Signers: keys, Concurrency: o.concurrency, PartBytes: partBytes, Progress: bar.Set,
+		Signers: keys, Concurrency: o.concurrency, PartBytes: partBytes, Progress: bar.Set, Transfer: bar.Begin,
 	})
 	if err != nil {
 		return fileSizeHint(err)
@@ -211,7 +211,7 @@ func (e *env) attest(ctx context.Context, gathered *source.Gathered, o buildOpti
 	if o.sbom {
 		bar := e.progress("sbom", o.output)
 		defer bar.Stop()
-		options.Progress = bar.Set
+		options.Progress, options.Transfer = bar.Set, bar.Begin
 		if err := gathered.Attest(ctx, options); err != nil {
 			return err
 		}

@@ -70,6 +70,8 @@ func missingBundle(err error, location string) error {
 
 // askForPart asks whoever sits at the terminal for the medium with a part, and returns the folder that was typed.
 func (e *env) askForPart(ctx context.Context, want media.MissingPart) (string, error) {
+	e.drawn.Pause()
+	defer e.drawn.Resume()
 	fmt.Fprintln(e.stderr)
 	if want.Reason != nil {
 		fmt.Fprintf(e.stderr, "%v\n", want.Reason)

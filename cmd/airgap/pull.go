@@ -90,7 +90,7 @@ func (e *env) pull(ctx context.Context, location string, o *pullOptions) error {
 	}
 	bar := e.progress("pull", o.output)
 	defer bar.Stop()
-	if err := bundle.Copy(ctx, reader, o.bundle, bundle.CopyOptions{PartBytes: partBytes, Progress: bar.Set}); err != nil {
+	if err := bundle.Copy(ctx, reader, o.bundle, bundle.CopyOptions{PartBytes: partBytes, Progress: bar.Set, Transfer: bar.Begin}); err != nil {
 		return fmt.Errorf("%s: %w", media.Name(location), fileSizeHint(missingBundle(err, location)))
 	}
 	bar.Done()

@@ -60,7 +60,7 @@ func (e *env) push(ctx context.Context, location, to string, from *mediaFlags, t
 	defer reader.Close()
 	bar := e.progress("push", output)
 	defer bar.Stop()
-	pushed, err := media.Push(ctx, reader, to, bar.Set)
+	pushed, err := media.Push(ctx, reader, to, media.PushOptions{Progress: bar.Set, Transfer: bar.Begin})
 	if err != nil {
 		return fmt.Errorf("%s: %w", media.Name(location), missingBundle(err, location))
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"airgap/internal/progress"
 )
 
 // env is what a verb gets from the process it runs in.
@@ -20,7 +22,8 @@ type env struct {
 	getenv         func(string) (string, bool)
 	now            func() time.Time
 
-	started bool // a verb itself runs: an error is no longer one of usage
+	drawn   *progress.Progress // what stands on the terminal; may be nil
+	started bool               // a verb itself runs: an error is no longer one of usage
 }
 
 // verbs makes the commands. Each file of a verb adds its own in an init function, so that a build tag can leave

@@ -78,7 +78,7 @@ func (e *env) split(ctx context.Context, location string, o *splitOptions) error
 	defer reader.Close()
 	bar := e.progress("split", o.output)
 	defer bar.Stop()
-	if err := bundle.Copy(ctx, reader, o.bundle, bundle.CopyOptions{PartBytes: size, Progress: bar.Set}); err != nil {
+	if err := bundle.Copy(ctx, reader, o.bundle, bundle.CopyOptions{PartBytes: size, Progress: bar.Set, Transfer: bar.Begin}); err != nil {
 		return fmt.Errorf("%s: %w", media.Name(location), fileSizeHint(missingBundle(err, location)))
 	}
 	bar.Done()

@@ -48,7 +48,8 @@ func (e *env) printJSON(report any) error {
 func (e *env) progress(label, format string) *progress.Progress {
 	switch {
 	case isTerminal(e.stderr):
-		return progress.New(e.stderr, true, label, 0)
+		e.drawn = progress.New(e.stderr, true, label, 0)
+		return e.drawn
 	case format == outputJSON:
 		return nil
 	}

@@ -1,5 +1,5 @@
-// Package progress tells a person how far a long transfer has come: one line that
-// is redrawn with rate and time left on a terminal, and plain lines, seconds apart,
+// Package progress tells a person how far a long transfer has come, as a whole and in its parts: lines that
+// are redrawn with rate and time left on a terminal, and plain lines for the whole, seconds apart,
 // where the output is a file or a log.
 //
 // It knows no terminal and no clock of its own: both are handed in, so that what it
@@ -9,6 +9,7 @@ package progress
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,39 +18,40 @@ import (
 const (
 	redrawEvery = 100 * time.Millisecond // on a terminal
 	lineEvery   = 10 * time.Second       // elsewhere
-	rateWindow  = 5 * time.Second        // the rate shown is the mean over about this long
+	// mostTransfers is how many of the transfers under way are drawn: a terminal has 24 lines at least.
+	mostTransfers = 8
+	// mostColumns is how long a drawn line may be: one that wraps could not be drawn over.
+	mostColumns = 79
 )
 
-// Progress reports one transfer of a known number of bytes. Its methods may be
+// Progress reports a known number of bytes that move. Its methods may be
 // called by several goroutines. A nil Progress accepts every call and prints nothing.
 type Progress struct {
 	mu       sync.Mutex
 	out      io.Writer
 	terminal bool
-	label    string
 	now      func() time.Time
 
-	total, done int64
-	began       time.Time
-	printed     time.Time // when the last line went out
-	width       int       // of the line standing on the terminal, in columns
-	finished    bool
-
-	sampled     time.Time // when rate was last brought up to date
-	sampledDone int64
-	rate        float64 // bytes per second, smoothed
+	whole     meter
+	transfers []*Transfer // under way, in the order in which they began
+	began     time.Time
+	printed   time.Time // when the last line went out
+	height    int       // lines standing on the terminal
+	paused    bool      // nothing is drawn
+	finished  bool
 }
 
 // New starts a report of a transfer of total bytes (0 if not known) called label, as
 // in "verify". Nothing is printed before the first byte has been counted.
 func New(w io.Writer, terminal bool, label string, total int64) *Progress {
-	return (&Progress{out: w, terminal: terminal, label: label, total: total}).WithClock(time.Now)
+	p := &Progress{out: w, terminal: terminal, whole: meter{label: label, total: total}}
+	return p.WithClock(time.Now)
 }
 
 // WithClock replaces the clock and starts the transfer at its present time.
 func (p *Progress) WithClock(now func() time.Time) *Progress {
 	p.now, p.began = now, now()
-	p.printed, p.sampled = p.began, p.began
+	p.printed, p.whole.sampled = p.began, p.began
 	return p
 }
 
@@ -60,7 +62,8 @@ func (p *Progress) Add(n int64) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.update(p.done+n, p.total)
+	p.whole.done += n
+	p.show()
 }
 
 // Set says that done of total bytes have been moved: the signature of a callback.
@@ -70,7 +73,69 @@ func (p *Progress) Set(done, total int64) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.update(done, total)
+	p.whole.done, p.whole.total = done, total
+	p.show()
+}
+
+// Transfer is one of the things that move while a [Progress] reports the whole. A nil Transfer accepts every call. What it counts is
+// not added to the whole: that is the callers' to do, who may know more of it.
+type Transfer struct {
+	of *Progress
+	meter
+}
+
+// Begin starts the report of a transfer of total bytes within the whole. On a terminal it has a line until [Transfer.End].
+func (p *Progress) Begin(label string, total int64) *Transfer {
+	if p == nil || !p.terminal {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := &Transfer{p, meter{label: label, total: total, sampled: p.now()}}
+	p.transfers = append(p.transfers, t)
+	return t
+}
+
+// Add counts n more bytes of the transfer.
+func (t *Transfer) Add(n int64) {
+	if t == nil {
+		return
+	}
+	t.of.mu.Lock()
+	defer t.of.mu.Unlock()
+	t.done += n
+	t.of.show()
+}
+
+// End takes the transfer's line away.
+func (t *Transfer) End() {
+	if t == nil {
+		return
+	}
+	t.of.mu.Lock()
+	defer t.of.mu.Unlock()
+	t.of.transfers = slices.DeleteFunc(t.of.transfers, func(other *Transfer) bool { return other == t })
+}
+
+// Pause takes what is drawn off the terminal, so that somebody else can write there, until Resume.
+func (p *Progress) Pause() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+	p.paused = true
+}
+
+// Resume draws again, where the cursor is then.
+func (p *Progress) Resume() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.paused = false
 }
 
 // Done ends the report with the bytes, the time they took, and the mean rate. Calls
@@ -86,17 +151,15 @@ func (p *Progress) Done() {
 	}
 	p.finished = true
 	took := p.now().Sub(p.began)
-	line := fmt.Sprintf("%s: %s in %s", p.label, Bytes(p.done), seconds(took))
+	line := fmt.Sprintf("%s: %s in %s", p.whole.label, Bytes(p.whole.done), seconds(took))
 	if took > 0 {
-		line += fmt.Sprintf(" (%s/s)", Bytes(int64(float64(p.done)/took.Seconds())))
+		line += fmt.Sprintf(" (%s/s)", Bytes(int64(float64(p.whole.done)/took.Seconds())))
 	}
-	p.print(line)
-	if p.terminal {
-		fmt.Fprintln(p.out)
-	}
+	p.clear()
+	fmt.Fprintln(p.out, line)
 }
 
-// Stop ends a report that did not come to its end: it clears the terminal's line,
+// Stop ends a report that did not come to its end: it clears the terminal,
 // so that an error can be printed there.
 func (p *Progress) Stop() {
 	if p == nil {
@@ -104,65 +167,62 @@ func (p *Progress) Stop() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.finished && p.terminal && p.width > 0 {
-		fmt.Fprintf(p.out, "\r%s\r", strings.Repeat(" ", p.width))
-	}
+	p.clear()
 	p.finished = true
 }
 
-// update stores the new state and prints it if a line is due.
-func (p *Progress) update(done, total int64) {
-	p.done, p.total = done, total
+// show prints how far it all is, if that is due.
+func (p *Progress) show() {
 	now, every := p.now(), lineEvery
 	if p.terminal {
 		every = redrawEvery
 	}
-	if p.finished || now.Sub(p.printed) < every {
+	if p.finished || p.paused || now.Sub(p.printed) < every {
 		return
 	}
-	p.sample(now)
 	p.printed = now
-	p.print(p.line())
-}
-
-// sample brings the smoothed rate up to date: an exponential mean whose weight
-// depends on the time passed, so that it does not matter how often it is called.
-func (p *Progress) sample(now time.Time) {
-	passed := now.Sub(p.sampled)
-	if passed <= 0 {
-		return
-	}
-	latest := float64(p.done-p.sampledDone) / passed.Seconds()
-	weight := min(1, passed.Seconds()/rateWindow.Seconds())
-	if p.rate == 0 {
-		weight = 1
-	}
-	p.rate += weight * (latest - p.rate)
-	p.sampled, p.sampledDone = now, p.done
-}
-
-// line is the state of a running transfer.
-func (p *Progress) line() string {
-	rate := fmt.Sprintf("%s/s", Bytes(int64(p.rate)))
-	if p.total <= 0 {
-		return fmt.Sprintf("%s: %s, %s", p.label, Bytes(p.done), rate)
-	}
-	line := fmt.Sprintf("%s: %3d %%, %s of %s, %s", p.label, 100*p.done/p.total, Bytes(p.done), Bytes(p.total), rate)
-	if p.rate > 0 && p.done < p.total {
-		left := time.Duration(float64(p.total-p.done) / p.rate * float64(time.Second))
-		line += ", " + seconds(left) + " left"
-	}
-	return line
-}
-
-// print writes a line: over the last one on a terminal, below it elsewhere.
-func (p *Progress) print(line string) {
+	p.whole.sample(now)
 	if !p.terminal {
-		fmt.Fprintln(p.out, line)
+		fmt.Fprintln(p.out, p.whole.line())
 		return
 	}
-	fmt.Fprintf(p.out, "\r%-*s", p.width, line)
-	p.width = len(line)
+	lines := []string{p.whole.line()}
+	for i, t := range p.transfers {
+		t.sample(now)
+		if i < mostTransfers {
+			lines = append(lines, "  "+t.line())
+		}
+	}
+	if more := len(p.transfers) - mostTransfers; more > 0 {
+		lines = append(lines, fmt.Sprintf("  and %d more", more))
+	}
+	for i, line := range lines {
+		if columns := []rune(line); len(columns) > mostColumns {
+			lines[i] = string(columns[:mostColumns])
+		}
+	}
+	fmt.Fprint(p.out, p.erase(), strings.Join(lines, "\n"))
+	p.height = len(lines)
+}
+
+// clear takes what is drawn off the terminal. The cursor is then where it began.
+func (p *Progress) clear() {
+	if erase := p.erase(); erase != "" {
+		fmt.Fprint(p.out, erase)
+	}
+	p.height = 0
+}
+
+// erase is what moves the cursor to the beginning of what is drawn and erases all from there (ECMA-48: CUU, ED); nothing if
+// nothing is drawn.
+func (p *Progress) erase() string {
+	switch p.height {
+	case 0:
+		return ""
+	case 1:
+		return "\r\x1b[J"
+	}
+	return fmt.Sprintf("\r\x1b[%dA\x1b[J", p.height-1)
 }
 
 // Bytes writes a number of bytes in decimal units with three significant digits:
