@@ -23,6 +23,9 @@ const annotationBundle = "airgap.internal/bundle"
 // allowedTargets are the folders that a bundle's files may be put into.
 var allowedTargets = []string{"/etc", "/opt", "/srv", "/usr/local", "/var/lib", "/var/opt"}
 
+// HostFolders are the folders of the host, beside the data folder and /run, that an install writes to, or its node.
+func HostFolders() []string { return append(slices.Clone(allowedTargets), "/var/log") }
+
 // placeContent puts host files where they say, and charts and manifests into the folder that the
 // node's deployer follows. What an earlier version of the bundle had there and this one has not
 // is removed, which makes the deployer remove it from the cluster.

@@ -124,11 +124,20 @@ func (k *kube) get(ctx context.Context, path string, v any) error {
 
 // objectMeta is what is read of an object's metadata.
 type objectMeta struct {
+	UID         string            `json:"uid"`
 	Name        string            `json:"name"`
 	Namespace   string            `json:"namespace"`
 	Generation  int64             `json:"generation"`
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
+	Owners      []owner           `json:"ownerReferences"`
+
+	DeletionTimestamp string `json:"deletionTimestamp"` // empty unless it is being deleted
+}
+
+// owner is what is read of the object that another one is for.
+type owner struct {
+	Kind string `json:"kind"`
 }
 
 // condition is an entry of status.conditions.
@@ -172,18 +181,43 @@ type nodeObject struct {
 // podObject is what is read of a Pod.
 type podObject struct {
 	Metadata objectMeta `json:"metadata"`
+	Spec     podSpec    `json:"spec"`
 	Status   struct {
-		Phase             string      `json:"phase"`
-		Conditions        []condition `json:"conditions"`
-		ContainerStatuses []struct {
-			State struct {
-				Waiting *struct {
-					Reason  string `json:"reason"`
-					Message string `json:"message"`
-				} `json:"waiting"`
-			} `json:"state"`
-		} `json:"containerStatuses"`
+		Phase                 string            `json:"phase"`
+		Conditions            []condition       `json:"conditions"`
+		InitContainerStatuses []containerStatus `json:"initContainerStatuses"`
+		ContainerStatuses     []containerStatus `json:"containerStatuses"`
 	} `json:"status"`
+}
+
+// podSpec is what is read of a pod's specification, or of a template of pods.
+type podSpec struct {
+	InitContainers []container `json:"initContainers"`
+	Containers     []container `json:"containers"`
+}
+
+// container is what is read of a container's specification.
+type container struct {
+	Name  string `json:"name"`
+	Image string `json:"image"`
+}
+
+// containerStatus is what a pod says of one of its containers.
+type containerStatus struct {
+	Name  string `json:"name"`
+	Ready bool   `json:"ready"`
+	State struct {
+		Waiting *struct {
+			Reason  string `json:"reason"`
+			Message string `json:"message"`
+		} `json:"waiting"`
+	} `json:"state"`
+	LastState struct {
+		Terminated *struct {
+			ExitCode int    `json:"exitCode"`
+			Message  string `json:"message"`
+		} `json:"terminated"`
+	} `json:"lastState"`
 }
 
 // list is a list of objects.

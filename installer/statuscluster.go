@@ -179,8 +179,8 @@ func (s *Status) thisNode() string {
 
 // why says in a word or a line why a pod is not Ready.
 func (p podObject) why() string {
-	for _, c := range p.Status.ContainerStatuses {
-		if waiting := c.State.Waiting; waiting != nil {
+	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+		if waiting := c.State.Waiting; waiting != nil && waiting.Reason != "PodInitializing" { // which says nothing of itself
 			text := waiting.Reason
 			if waiting.Message != "" {
 				text += ": " + firstLine(waiting.Message)
