@@ -16,6 +16,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/source"
+	"airgap/installer"
 	"airgap/internal/atrest"
 	"airgap/internal/progress"
 	"airgap/signing"
@@ -35,6 +36,7 @@ type buildOptions struct {
 	builder            string
 	output             string
 	split              string
+	prove              proveFlags
 }
 
 func newBuildCommand(e *env) *cobra.Command {
@@ -55,6 +57,9 @@ signatures later, with ` + "`airgap sign`" + `.
 --provenance puts a signed statement into the bundle that says who built it, from which airgap.yaml, lock and
 sources (SLSA v1), --sbom one that says which software is in its images (SPDX 2.3): Debian and Alpine packages and
 the modules of Go programs. Whoever verifies the bundle checks them, and ` + "`airgap inspect`" + ` prints them.
+
+--prove, as root, starts the result on a machine of its own with no way out, and fails if a pod, an operator's too, asks
+for an image that the bundle has not, or is not Ready in time. Nothing of that machine stays.
 
 An airgap.yaml:
 
@@ -82,7 +87,8 @@ says who must have signed which images: a build with one that is not is refused 
 		Example: `  airgap build -f airgap.yaml -o site.airgap --key site.key
   airgap build -o site.airgap --key site.key --platform linux/amd64 --platform linux/arm64
   airgap build -o site.airgap --key site.key --from-key airgap-release.pub
-  airgap build -o delta.airgap --key site.key --since site-1.4.airgap`,
+  airgap build -o delta.airgap --key site.key --since site-1.4.airgap
+  sudo -E airgap build -o site.airgap --key site.key --prove`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.build(cmd.Context(), o) },
 	}
@@ -90,6 +96,7 @@ says who must have signed which images: a build with one that is not is refused 
 	flags.StringVarP(&o.file, "file", "f", "airgap.yaml", "`file` that says what to gather")
 	flags.StringVarP(&o.bundle, "bundle", "o", "", "`file` to write; a name that ends in / is written as a folder, where what stays the same is left as it is")
 	addSplitFlag(cmd, &o.split)
+	o.prove.add(cmd)
 	o.key.add(cmd, "to sign with (repeatable)")
 	flags.StringArrayVar(&o.platforms, "platform", nil, "`os/architecture` to carry, instead of spec.platforms (repeatable)")
 	flags.StringArrayVar(&o.fromKey, "from-key", nil, "public key `file` of a bundle in spec.from; the key that signs is trusted too (repeatable)")
@@ -120,6 +127,9 @@ type buildReport struct {
 	VerifiedImages []source.VerifiedImage `json:"verifiedImages,omitempty"` // by spec.verifyImages
 
 	Seconds float64 `json:"seconds"`
+
+	Proof      *installer.Proof `json:"proof,omitempty"`      // with --prove
+	NotStarted []string         `json:"notStarted,omitempty"` // references of images that no pod was started from then
 }
 
 func (e *env) build(ctx context.Context, o buildOptions) error {
@@ -136,6 +146,9 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	}
 	partBytes, err := splitSize(o.split, o.bundle)
 	if err != nil {
+		return err
+	}
+	if err := o.prove.check(o.since); err != nil {
 		return err
 	}
 	spec, err := loadSpec(o.file)
@@ -180,6 +193,12 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 		Bundle: o.bundle, Name: manifest.Name, Version: manifest.Version, IssuedAt: manifest.IssuedAt,
 		Bytes: manifest.Size(), Omitted: bundle.SizeOf(manifest.Omitted()), KeyID: keys[0].Public().ID(), KeyIDs: keyIDs(keys), Images: gathered.Images, VerifiedImages: gathered.Verified, Seconds: e.now().Sub(began).Seconds(),
 	}
+	if o.prove.wanted {
+		if report.Proof, err = e.prove(ctx, o, manifest, keys); err != nil {
+			return fmt.Errorf("%s is written, but was not proved: %w", o.bundle, err)
+		}
+		report.NotStarted, report.Seconds = notStarted(manifest, report.Proof), e.now().Sub(began).Seconds()
+	}
 	if o.output == outputJSON {
 		return e.printJSON(report)
 	}
@@ -189,6 +208,12 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	p.line("signed by key ID %s", strings.Join(report.KeyIDs, ", "))
 	for _, v := range report.VerifiedImages {
 		p.line("%s is signed by %s, as %s wants", v.Reference, v.Signer, v.Rule)
+	}
+	if proof := report.Proof; proof != nil {
+		p.line("proved: %d pods of %d images were Ready or done on a machine with no way out (%.1f s)", proof.Pods, len(proof.Images), proof.Seconds)
+		if len(report.NotStarted) > 0 {
+			p.line("carried, and no pod was started from them: %s", strings.Join(report.NotStarted, ", "))
+		}
 	}
 	if hints := hintedAt(gathered.Images); len(hints) > 0 {
 		p.line("not carried, since they are only hinted at (airgap images --why tells where; spec.images carries them):")
@@ -257,12 +282,9 @@ func (e *env) sourceOptions(spec *source.Spec, o buildOptions, keys []*signing.P
 		Platforms: o.platforms, Locked: o.locked, Cache: o.cache, Concurrency: o.concurrency, Now: e.now,
 		AirgapVersion: versions.Airgap, KubernetesVersion: versions.Kubernetes,
 	}
-	trusted, err := readPublicKeys(o.fromKey)
+	trusted, err := trustedKeys(o, keys)
 	if err != nil {
 		return options, err
-	}
-	for _, key := range keys {
-		trusted = append(trusted, key.Public())
 	}
 	options.Trust = signing.Policy{Keys: trusted, Threshold: 1}
 	if spec.Spec.From == nil {
@@ -286,6 +308,15 @@ func (e *env) sourceOptions(spec *source.Spec, o buildOptions, keys []*signing.P
 		options.IssuedAt = time.Unix(seconds, 0)
 	}
 	return options, nil
+}
+
+// trustedKeys are those whose bundles are trusted: what others made is built on, or what is built.
+func trustedKeys(o buildOptions, keys []*signing.PrivateKey) ([]signing.PublicKey, error) {
+	trusted, err := readPublicKeys(o.fromKey)
+	for _, key := range keys {
+		trusted = append(trusted, key.Public())
+	}
+	return trusted, err
 }
 
 // systemBundle finds the bundle that a missing spec.from means: system.airgap beside the executable.

@@ -65,6 +65,7 @@ func exitCode(ctx context.Context, err error) int {
 	var drift *source.DriftError
 	var base *bundle.MissingBaseError
 	var command crictl.ExitStatus
+	var proof *proofFailure
 	switch {
 	case errors.As(err, &command):
 		return command.ExitStatus() // a client's: what it ran has the say
@@ -72,6 +73,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitDone
 	case ctx.Err() != nil:
 		return exitInterrupted
+	case errors.As(err, &proof):
+		return proof.Code
 	case errors.As(err, &usage), errors.As(err, &spec):
 		return exitUsage
 	case errors.As(err, &preflight), errors.As(err, &base):
