@@ -20,6 +20,8 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/testing/ca"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
+
+	"airgap/signing/signingtest"
 )
 
 func TestVerifyAttachedByKeysOfAllKinds(t *testing.T) {
@@ -97,7 +99,7 @@ func attachKeyless(t *testing.T, virtual *ca.VirtualSigstore, payload []byte, wi
 	}
 	a := Attached{Payload: payload, Signature: base64.StdEncoding.EncodeToString(content.Signature()), Certificate: string(certificate)}
 	if withLog {
-		entry := logged(t, virtual, entity)
+		entry := signingtest.Logged(t, virtual, entity)
 		a.Log = string(mustJSON(t, map[string]any{
 			"SignedEntryTimestamp": entry.InclusionPromise.SignedEntryTimestamp,
 			"Payload": map[string]any{
@@ -124,8 +126,8 @@ func mustJSON(t *testing.T, v any) []byte {
 }
 
 func TestVerifyAttachedKeyless(t *testing.T) {
-	virtual, trustedRoot := newSigstore(t)
-	_, otherRoot := newSigstore(t)
+	virtual, trustedRoot := signingtest.NewSigstore(t)
+	_, otherRoot := signingtest.NewSigstore(t)
 	policy := func(root []byte, who string) ImagePolicy {
 		return ImagePolicy{Identities: []*Identity{mustIdentity(t, IdentityOptions{TrustedRoot: root, Identity: who, Issuer: issuer})}}
 	}
@@ -203,13 +205,13 @@ func TestVerifyBundle(t *testing.T) {
 			t.Errorf("%s: signer %q, error %v, want %v", name, by, err, test.want)
 		}
 	}
-	virtual, trustedRoot := newSigstore(t)
+	virtual, trustedRoot := signingtest.NewSigstore(t)
 	wanted := ImagePolicy{Identities: []*Identity{mustIdentity(t, IdentityOptions{TrustedRoot: trustedRoot, Identity: subject, Issuer: issuer})}}
 	for _, withLog := range []bool{false, true} {
-		if by, err := wanted.VerifyBundle(keyless(t, virtual, subject, issuer, []byte("image"), withLog), image[:]); err != nil || by != subject+" ("+issuer+")" {
+		if by, err := wanted.VerifyBundle(signingtest.Keyless(t, virtual, subject, issuer, []byte("image"), withLog), image[:]); err != nil || by != subject+" ("+issuer+")" {
 			t.Errorf("keyless, log %v: signer %q, %v", withLog, by, err)
 		}
-		if _, err := wanted.VerifyBundle(keyless(t, virtual, "eve@example.com", issuer, []byte("image"), withLog), image[:]); !errors.Is(err, ErrUntrusted) {
+		if _, err := wanted.VerifyBundle(signingtest.Keyless(t, virtual, "eve@example.com", issuer, []byte("image"), withLog), image[:]); !errors.Is(err, ErrUntrusted) {
 			t.Errorf("keyless by somebody else, log %v: %v", withLog, err)
 		}
 	}

@@ -24,6 +24,7 @@ type IdentityOptions struct {
 // wanted subject at the time of signing. That time is proven by an entry in a transparency log or by an RFC 3161 timestamp, of a log or authority of
 // the trusted root. Nothing is asked of a network, and no clock is looked at.
 type Identity struct {
+	stated   StatedIdentity
 	material root.TrustedMaterial
 	matcher  verify.CertificateIdentity
 }
@@ -38,7 +39,12 @@ func NewIdentity(o IdentityOptions) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate identity: %w", err)
 	}
-	return &Identity{material, matcher}, nil
+	compact, err := compactJSON(o.TrustedRoot)
+	if err != nil {
+		return nil, fmt.Errorf("trusted root: %w", err)
+	}
+	stated := StatedIdentity{Identity: o.Identity, IdentityRegexp: o.IdentityRegexp, Issuer: o.Issuer, IssuerRegexp: o.IssuerRegexp, TrustedRoot: string(compact)}
+	return &Identity{stated, material, matcher}, nil
 }
 
 // verify checks sig over message and names who signed: subject and issuer.

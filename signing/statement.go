@@ -28,16 +28,18 @@ type Statement struct {
 	Kind       string            `json:"kind"`               // "Trust"
 	Generation int               `json:"generation"`         // from 1, without gaps
 	Previous   string            `json:"previous,omitempty"` // [Statement.Digest] of the one before; empty for the first
-	Threshold  int               `json:"threshold"`          // how many of Keys must sign
+	Threshold  int               `json:"threshold"`          // how many of Keys and Identities must sign
 	Keys       []string          `json:"keys"`               // PKIX PEM, sorted by ID
-	Revoked    []string          `json:"revoked"`            // IDs of keys never to be trusted again, sorted
-	Floors     map[string]string `json:"floors"`             // lowest acceptable version by name of what is signed; not interpreted here
+	Identities []StatedIdentity  `json:"identities,omitempty"`
+	Revoked    []string          `json:"revoked"` // IDs of keys never to be trusted again, sorted
+	Floors     map[string]string `json:"floors"`  // lowest acceptable version by name of what is signed; not interpreted here
 }
 
-// FirstStatement is the trust that a first install with these keys sets: the same on every machine that was given the same.
-func FirstStatement(keys []PublicKey, threshold int) (*Statement, error) {
-	s := &Statement{APIVersion: statementAPIVersion, Kind: statementKind, Generation: 1, Threshold: threshold, Revoked: []string{}, Floors: map[string]string{}}
-	s.setKeys(keys)
+// FirstStatement is the trust that a first install with this policy sets: the same on every machine that was given the same.
+func FirstStatement(p Policy) (*Statement, error) {
+	s := &Statement{APIVersion: statementAPIVersion, Kind: statementKind, Generation: 1, Threshold: p.Threshold, Revoked: []string{}, Floors: map[string]string{}}
+	s.setKeys(p.Keys)
+	s.setIdentities(p.Identities)
 	return s, s.validate()
 }
 
@@ -53,7 +55,7 @@ type Change struct {
 func (s *Statement) Next(c Change) (*Statement, error) {
 	next := &Statement{
 		APIVersion: statementAPIVersion, Kind: statementKind, Generation: s.Generation + 1, Previous: s.Digest(),
-		Threshold: s.Threshold, Revoked: append(slices.Clone(s.Revoked), c.Revoke...), Floors: maps.Clone(s.Floors),
+		Identities: slices.Clone(s.Identities), Threshold: s.Threshold, Revoked: append(slices.Clone(s.Revoked), c.Revoke...), Floors: maps.Clone(s.Floors),
 	}
 	if c.Threshold != 0 {
 		next.Threshold = c.Threshold
@@ -105,7 +107,9 @@ func (s *Statement) keys() []PublicKey {
 }
 
 // Policy is the policy that the statement sets.
-func (s *Statement) Policy() Policy { return Policy{Keys: s.keys(), Threshold: s.Threshold} }
+func (s *Statement) Policy() Policy {
+	return Policy{Keys: s.keys(), Identities: s.identities(), Threshold: s.Threshold}
+}
 
 // Digest names the statement: "sha256:" and the digest of its JSON.
 func (s *Statement) Digest() string {
@@ -170,8 +174,11 @@ func (s *Statement) validate() error {
 			last = id
 		}
 	}
-	if s.Threshold < 1 || s.Threshold > len(s.Keys) {
-		return fmt.Errorf("the signatures of %d of %d keys are asked for", s.Threshold, len(s.Keys))
+	if err := s.validateIdentities(); err != nil {
+		return err
+	}
+	if all := len(s.Keys) + len(s.Identities); s.Threshold < 1 || s.Threshold > all {
+		return fmt.Errorf("the signatures of %d of %d keys are asked for", s.Threshold, all)
 	}
 	for i, id := range s.Revoked {
 		if !isKeyID(id) || i > 0 && s.Revoked[i-1] >= id {
@@ -206,11 +213,14 @@ func (s *Statement) Missing(before *Statement, e *Envelope) error {
 	return nil
 }
 
-// shortIDs writes key IDs so that a person can compare them.
-func shortIDs(keys []PublicKey) string {
-	var ids []string
-	for _, key := range keys {
-		ids = append(ids, key.ID())
+// whom writes who is trusted so that a person can compare it.
+func (s *Statement) whom() string {
+	var names []string
+	for _, key := range s.keys() {
+		names = append(names, key.ID())
 	}
-	return strings.Join(ids, ", ")
+	for _, identity := range s.Identities {
+		names = append(names, identity.String())
+	}
+	return strings.Join(names, ", ")
 }

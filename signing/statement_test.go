@@ -14,7 +14,7 @@ import (
 func newStore(t *testing.T, threshold int, keys ...*PrivateKey) *TrustStore {
 	t.Helper()
 	store := mustOpenTrustStore(t, filepath.Join(t.TempDir(), "trust"))
-	if err := store.Init(publics(keys...), threshold); err != nil {
+	if err := store.Init(Policy{Keys: publics(keys...), Threshold: threshold}); err != nil {
 		t.Fatal(err)
 	}
 	return store
@@ -215,7 +215,7 @@ func TestEveryBitOfAnEnvelopeMatters(t *testing.T) {
 
 func TestStatementSaysWhatIsWrong(t *testing.T) {
 	key := newKey(t).Public()
-	first, err := FirstStatement([]PublicKey{key}, 1)
+	first, err := FirstStatement(Policy{Keys: []PublicKey{key}, Threshold: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func (s *TrustStore) readKeys(entries []fs.DirEntry) error {
 		return nil
 	}
 	var err error
-	if s.statement, err = FirstStatement(keys, 1); err == nil {
+	if s.statement, err = FirstStatement(Policy{Keys: keys, Threshold: 1}); err == nil {
 		s.envelope = s.statement.Envelope()
 	}
 	return err
@@ -133,28 +133,28 @@ func (s *TrustStore) Floor(name string) string {
 	return s.statement.Floors[name]
 }
 
-// Init makes threshold of keys the trust, durably, if the store is empty. It does nothing if it
+// Init makes a policy the trust, durably, if the store is empty. It does nothing if it
 // already holds exactly this, and returns [ErrTrustSet] if it holds anything else. A power cut
 // leaves the store empty or complete.
-func (s *TrustStore) Init(keys []PublicKey, threshold int) error {
-	for _, key := range keys {
+func (s *TrustStore) Init(p Policy) error {
+	for _, key := range p.Keys {
 		if key.key == nil {
 			return errors.New("trust store: an empty key cannot be trusted")
 		}
 	}
-	if len(keys) == 0 {
+	if len(p.Keys)+len(p.Identities) == 0 {
 		return errors.New("trust store: at least one key is needed; give it with --key")
 	}
-	first, err := FirstStatement(keys, threshold)
+	first, err := FirstStatement(p)
 	if err != nil {
 		return fmt.Errorf("trust store: %w", err)
 	}
 	if s.statement == nil {
 		return s.write(first, first.Envelope())
 	}
-	if s.Policy().Threshold != threshold || !slices.Equal(first.Keys, s.statement.Keys) {
+	if s.statement.Threshold != p.Threshold || !slices.Equal(first.Keys, s.statement.Keys) || !slices.Equal(first.Identities, s.statement.Identities) {
 		return fmt.Errorf("%w: %d of %s; they change only by a statement that the old keys have signed",
-			ErrTrustSet, s.Policy().Threshold, shortIDs(s.Keys()))
+			ErrTrustSet, s.statement.Threshold, s.statement.whom())
 	}
 	return nil
 }

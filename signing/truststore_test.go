@@ -18,10 +18,10 @@ func TestTrustStore(t *testing.T) {
 	if _, err := store.Policy().Verify(message, []Signature{mustSign(t, a, message)}); !errors.Is(err, ErrUntrusted) {
 		t.Errorf("an empty store: %v, want ErrUntrusted", err)
 	}
-	if err := store.Init(nil, 1); err == nil {
+	if err := store.Init(Policy{Keys: nil, Threshold: 1}); err == nil {
 		t.Error("set up with no key")
 	}
-	if err := store.Init(keys, 1); err != nil {
+	if err := store.Init(Policy{Keys: keys, Threshold: 1}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -39,10 +39,10 @@ func TestTrustStore(t *testing.T) {
 		t.Errorf("the store's file %v, %v; want mode 0644", info, err)
 	}
 
-	if err := store.Init(keys, 1); err != nil {
+	if err := store.Init(Policy{Keys: keys, Threshold: 1}); err != nil {
 		t.Errorf("the same keys again: %v", err)
 	}
-	if err := store.Init(keys, 2); !errors.Is(err, ErrTrustSet) {
+	if err := store.Init(Policy{Keys: keys, Threshold: 2}); !errors.Is(err, ErrTrustSet) {
 		t.Errorf("another threshold: %v, want ErrTrustSet", err)
 	}
 	for name, others := range map[string][]PublicKey{
@@ -51,7 +51,7 @@ func TestTrustStore(t *testing.T) {
 		"one more":     append([]PublicKey{newKey(t).Public()}, keys...),
 		"an empty one": {{}},
 	} {
-		if err := store.Init(others, 1); err == nil || name != "an empty one" && !errors.Is(err, ErrTrustSet) {
+		if err := store.Init(Policy{Keys: others, Threshold: 1}); err == nil || name != "an empty one" && !errors.Is(err, ErrTrustSet) {
 			t.Errorf("%s: %v, want ErrTrustSet", name, err)
 		}
 	}
