@@ -60,8 +60,8 @@ type StepReport struct {
 // commit makes what this install taught the machine permanent. It is the last step: everything
 // before may have failed without a trace here.
 func (r *run) commit(context.Context) (string, error) {
-	if len(r.Keys) > 0 && len(r.trust.Keys()) == 0 && !r.report.Unsigned {
-		if err := r.trust.Init(r.Keys, max(1, r.Threshold)); err != nil {
+	if given := r.given(); len(given.Keys)+len(given.Identities) > 0 && r.trust.Statement() == nil && !r.report.Unsigned {
+		if err := r.trust.Init(given); err != nil {
 			return "", err
 		}
 	}

@@ -44,7 +44,8 @@ type Options struct {
 	Join   *JoinOptions  // nil: the machine becomes a cluster's first, or gets a bundle more
 
 	Keys           []signing.PublicKey // accepted by a first install, which makes them the machine's trust
-	Threshold      int                 // how many of them, or of the keys that the machine trusts, must have signed; 0: one, or as many as the machine's trust says
+	Identities     []*signing.Identity // accepted like Keys: whose keyless signatures count
+	Threshold      int                 // how many of them, or of those that the machine trusts, must have signed; 0: one, or as many as the machine's trust says
 	AllowUnsigned  bool                // accept a bundle without any signature
 	AllowDowngrade bool                // accept an older version than the highest seen
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"airgap/bundle"
@@ -72,8 +73,8 @@ func (r *run) openBundle(ctx context.Context, trust bundle.Trust) (err error) {
 // and thresholds cannot widen, or on a first install those given.
 func (r *run) policy() (bundle.Trust, error) {
 	known := r.trust.Policy()
-	if len(known.Keys) == 0 {
-		known = signing.Policy{Keys: r.Keys, Threshold: max(1, r.Threshold)}
+	if r.trust.Statement() == nil {
+		known = r.given()
 	} else {
 		known.Threshold = max(known.Threshold, r.Threshold)
 		trusted := map[string]bool{}
@@ -86,17 +87,29 @@ func (r *run) policy() (bundle.Trust, error) {
 					ErrRefused, shortIDs([]string{key.ID()}), shortIDs(keyIDs(known.Keys)))
 			}
 		}
+		for _, given := range r.Identities {
+			if !slices.ContainsFunc(known.Identities, func(i *signing.Identity) bool { return i.Stated() == given.Stated() }) {
+				return nil, fmt.Errorf("%w: this machine does not trust %s, by the trusted root that is given; its trust was set by its first install",
+					ErrRefused, given.Stated())
+			}
+		}
 	}
+	all := len(known.Keys) + len(known.Identities)
 	switch {
-	case len(known.Keys) > 0 && r.Threshold > len(known.Keys):
-		return nil, fmt.Errorf("%w: --threshold %d: there are %d keys", ErrUsage, r.Threshold, len(known.Keys))
+	case all > 0 && r.Threshold > all:
+		return nil, fmt.Errorf("%w: --threshold %d: there are %d keys", ErrUsage, r.Threshold, all)
 	case r.AllowUnsigned:
 		return bundle.AllowUnsigned{Signed: known}, nil
-	case len(known.Keys) == 0:
-		return nil, fmt.Errorf("%w: no key to verify the bundle with: give --key FILE, or --allow-unsigned to do without", ErrUsage)
+	case all == 0:
+		return nil, fmt.Errorf("%w: no key to verify the bundle with: give --key FILE (or --trusted-root and --certificate-identity), or --allow-unsigned to do without", ErrUsage)
 	default:
 		return known, nil
 	}
+}
+
+// given is the policy that the options alone set: a first install makes it the machine's trust.
+func (r *run) given() signing.Policy {
+	return signing.Policy{Keys: r.Keys, Identities: r.Identities, Threshold: max(1, r.Threshold)}
 }
 
 // checkVersion refuses to go back: an old bundle, however well signed, may have known holes.
@@ -118,11 +131,13 @@ func (r *run) checkVersion(m *bundle.Manifest) error {
 	return nil
 }
 
-// shortIDs writes key IDs so that a person can compare them.
+// shortIDs writes who signed so that a person can compare it: key IDs in short, who signed by certificate in full.
 func shortIDs(ids []string) string {
-	short := make([]string, len(ids))
+	short := slices.Clone(ids)
 	for i, id := range ids {
-		short[i] = id[:min(16, len(id))]
+		if !strings.Contains(id, " ") {
+			short[i] = id[:min(16, len(id))]
+		}
 	}
 	return strings.Join(short, ", ")
 }

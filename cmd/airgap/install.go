@@ -68,6 +68,7 @@ func (f *installFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "YAML `file` with node flags, merged into the node's configuration")
 	cmd.Flags().StringArrayVar(&f.trust.keys, "key", nil, "public key `file` whose signature is accepted (repeatable); a first install makes these the machine's trust")
 	cmd.Flags().IntVar(&f.trust.threshold, "threshold", 0, "how `many` different keys must have signed; a first install makes this the machine's trust (default: one, or what the machine's trust says)")
+	f.trust.addKeyless(cmd)
 	cmd.Flags().StringVar(&f.role, "role", "", "what the machine becomes: server or agent (default: agent with --server)")
 	cmd.Flags().StringVar(&f.init, "init", "", "what runs the node: systemd, openrc or none (default: what the host has)")
 	cmd.Flags().BoolVar(&f.allowUnsigned, "allow-unsigned", false, "accept a bundle that nobody has signed; the report records it")
@@ -89,7 +90,8 @@ With --server the machine becomes an agent of a cluster that runs. Without BUNDL
 the nodes that have them, and verifies them itself: they are asked, not trusted. With BUNDLE only the join goes over
 the network. The token is not written down.
 
-The first install sets which keys the machine trusts. The flags of ` + "`airgap server`" + ` are
+The first install sets which keys the machine trusts, and whose keyless signatures (--trusted-root,
+--certificate-identity, --certificate-oidc-issuer): later ones need say neither. The flags of ` + "`airgap server`" + ` are
 written to the node's configuration file.
 
 ` + bundleHelp,
@@ -190,6 +192,7 @@ func (f *installFlags) options(ctx context.Context, bundle string) (installer.Op
 		Bundle:         bundle,
 		Join:           join,
 		Keys:           policy.Keys,
+		Identities:     policy.Identities,
 		Threshold:      f.trust.threshold,
 		AllowUnsigned:  f.allowUnsigned,
 		AllowDowngrade: f.allowDowngrade,

@@ -43,7 +43,8 @@ type trustReport struct {
 	Generation int               `json:"generation"` // 0: nobody is trusted yet
 	Digest     string            `json:"digest,omitempty"`
 	Threshold  int               `json:"threshold"`
-	Keys       []string          `json:"keys"` // IDs
+	Keys       []string          `json:"keys"`                 // IDs
+	Identities []string          `json:"identities,omitempty"` // subject and issuer
 	Revoked    []string          `json:"revoked"`
 	Floors     map[string]string `json:"floors"` // lowest acceptable version by bundle name
 	Missing    string            `json:"missing,omitempty"`
@@ -59,6 +60,9 @@ func reportOf(s *signing.Statement) trustReport {
 	for _, key := range s.Policy().Keys {
 		report.Keys = append(report.Keys, key.ID())
 	}
+	for _, identity := range s.Identities {
+		report.Identities = append(report.Identities, identity.String())
+	}
 	return report
 }
 
@@ -73,9 +77,12 @@ func (e *env) printTrust(report trustReport, output string) error {
 		return p.err
 	}
 	p.line("generation %d, %s", report.Generation, report.Digest)
-	p.line("signatures needed: %d of %d", report.Threshold, len(report.Keys))
+	p.line("signatures needed: %d of %d", report.Threshold, len(report.Keys)+len(report.Identities))
 	for _, id := range report.Keys {
 		p.line("key      %s", id)
+	}
+	for _, identity := range report.Identities {
+		p.line("identity %s", identity)
 	}
 	for _, id := range report.Revoked {
 		p.line("revoked  %s", id)
@@ -179,7 +186,7 @@ func startingTrust(from []string, threshold int, dataDir string) (*signing.State
 		if err != nil {
 			return nil, err
 		}
-		statement, err := signing.FirstStatement(keys, threshold)
+		statement, err := signing.FirstStatement(signing.Policy{Keys: keys, Threshold: threshold})
 		if err != nil {
 			return nil, &usageError{fmt.Errorf("--from %s: %w", strings.Join(from, ", "), err)}
 		}

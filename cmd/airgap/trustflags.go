@@ -23,6 +23,11 @@ type trustFlags struct {
 func (t *trustFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&t.keys, "key", nil, "public key `file` of the bundle's maker (repeatable)")
 	cmd.Flags().IntVar(&t.threshold, "threshold", 0, "how `many` different keys must have signed (default: one, or what the machine's trust says)")
+	t.addKeyless(cmd)
+}
+
+// addKeyless adds the flags of keyless signatures.
+func (t *trustFlags) addKeyless(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.trustedRoot, "trusted-root", "", "Sigstore trusted root `file`: whose certificates count, for a keyless signature; no network is used")
 	cmd.Flags().StringVar(&t.identity.Identity, "certificate-identity", "", "`subject` that the certificate of a keyless signature must name")
 	cmd.Flags().StringVar(&t.identity.IdentityRegexp, "certificate-identity-regexp", "", "regular `expression` for that subject")
@@ -87,12 +92,12 @@ func (t *trustFlags) policy(dataDir string) (signing.Policy, error) {
 		return signing.Policy{}, err
 	}
 	policy := store.Policy()
-	if len(policy.Keys) == 0 {
+	if store.Statement() == nil {
 		return policy, withHint(&usageError{errors.New("--key is missing: whose signature makes the bundle good?")},
 			"give the public key of its maker, as you got it from them; `airgap inspect` looks into a bundle without one")
 	}
 	policy.Threshold = max(policy.Threshold, t.threshold)
-	return policy, checkThreshold(t.threshold, len(policy.Keys))
+	return policy, checkThreshold(t.threshold, len(policy.Keys)+len(policy.Identities))
 }
 
 // checkThreshold refuses a number that no bundle could reach. Without keys there is nothing to compare it with.
