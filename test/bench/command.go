@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -63,6 +64,9 @@ func measured(cmd *exec.Cmd, line func(text string, sinceStart time.Duration)) (
 	var stdout lines
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := forgetPeak(); err != nil {
+		return usage{}, err
+	}
 	began := time.Now()
 	stdout.each = func(text string) {
 		if line != nil {
@@ -73,8 +77,6 @@ func measured(cmd *exec.Cmd, line func(text string, sinceStart time.Duration)) (
 		return usage{}, commandError(cmd, err, stdout.all.String()+stderr.String())
 	}
 	took := time.Since(began)
-	// Between fork and exec a child has its parent's memory, and the kernel counts that in its peak:
-	// this program must stay smaller than what it measures.
 	rusage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	const blockBytes = 512 // of ru_oublock, see getrusage(2)
 	return usage{
@@ -83,6 +85,13 @@ func measured(cmd *exec.Cmd, line func(text string, sinceStart time.Duration)) (
 		peakMB:       float64(rusage.Maxrss) * 1024 / 1e6,
 		writtenBytes: float64(rusage.Oublock) * blockBytes,
 	}, nil
+}
+
+// forgetPeak makes this program small. Between fork and exec a child has its parent's memory, and the kernel counts the
+// peak of that in its own (clear_refs in proc(5)).
+func forgetPeak() error {
+	debug.FreeOSMemory()
+	return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
 }
 
 func commandError(cmd *exec.Cmd, err error, said string) error {
