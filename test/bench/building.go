@@ -29,6 +29,7 @@ const (
 	baseLayers   = 2
 
 	mostBuildRatio   = 1.15
+	mostAttestRatio  = 2        // of the build without statements
 	mostBuildWritten = 1.02     // bytes written per byte of the bundle
 	mostDeltaBytes   = 64 << 10 // beyond the layer that changed
 )
@@ -69,6 +70,9 @@ func benchBuild(ctx context.Context, b *bench) error {
 	fetch := &contender{title: "fetch by plain HTTP into one file, with sha256, synced", command: func() *exec.Cmd { return b.command(ctx, self, fetchVerb, p.list, fetched) }}
 	concurrency := 0
 	build := &contender{title: "`airgap build`, signed, synced", command: func() *exec.Cmd { return p.build(ctx, b, p.bundle, "--concurrency", strconv.Itoa(concurrency)) }}
+	attested := &contender{title: "the same with `--sbom --provenance`", command: func() *exec.Cmd {
+		return p.build(ctx, b, p.bundle+".attested", "--sbom", "--provenance")
+	}}
 	// What every build takes: the start of the executable, and scrypt, which guards a cosign key.
 	empty := filepath.Join(folder, "empty.yaml")
 	if err := os.WriteFile(empty, []byte("apiVersion: airgap/v1\nkind: Bundle\nmetadata: {name: empty, version: 1.0.0}\nspec:\n  from: []\n"), 0o600); err != nil {
@@ -80,7 +84,7 @@ func benchBuild(ctx context.Context, b *bench) error {
 	var first string
 	for run := range b.runs {
 		say("build: run %d of %d", run+1, b.runs)
-		order := []*contender{fetch, start, build}
+		order := []*contender{fetch, start, build, attested}
 		if run%2 == 1 {
 			slices.Reverse(order)
 		}
@@ -89,6 +93,9 @@ func benchBuild(ctx context.Context, b *bench) error {
 		}
 		for _, c := range order {
 			if err := b.contend(c, p.list, fetched); err != nil {
+				return err
+			}
+			if err := os.RemoveAll(p.bundle + ".attested"); err != nil {
 				return err
 			}
 		}
@@ -112,13 +119,15 @@ func benchBuild(ctx context.Context, b *bench) error {
 	fmt.Printf("A bundle of %s from a registry on the loopback: %d images of %d layers, of which %d are shared. %d builds, of them with a concurrency of %v, gave the same bytes.\n\n",
 		quantity(size, "MB"), contentImages, layersPerImage, baseLayers, b.runs+len(concurrencies), concurrencies)
 	var rows [][]string
-	for _, c := range []*contender{fetch, start, build} {
+	for _, c := range []*contender{fetch, start, build, attested} {
 		rows = append(rows, []string{c.title, c.seconds.in("s"), ratios(c.seconds, fetch.seconds).in("×"), c.writtenMB.scaled(1 / size).in("×"), c.peakMB.in("MB")})
 	}
 	printTable([]string{"What", "Time", "÷ plain fetch", "Written per byte of the bundle", "Peak memory"}, rows)
 	b.hold("`airgap build` beyond an empty bundle's ÷ plain fetch", ratios(beyond(build.seconds, start.seconds), fetch.seconds).median(), mostBuildRatio, "×")
+	b.hold("`airgap build` with SBOM and provenance ÷ without", ratios(attested.seconds, build.seconds).median(), mostAttestRatio, "×")
 	b.hold("bytes written by `airgap build` ÷ bundle", build.writtenMB.median()/size, mostBuildWritten, "×")
 	b.hold("peak memory of `airgap build`", build.peakMB.median(), mostDeskMB, "MB")
+	b.hold("peak memory of `airgap build` with SBOM and provenance", attested.peakMB.median(), mostDeskMB, "MB")
 	return p.weighDelta(ctx, b, layerBytes)
 }
 
