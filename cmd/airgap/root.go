@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"airgap/internal/progress"
 )
@@ -59,6 +60,8 @@ func (e *env) run(ctx context.Context, argv []string) error {
 			return err
 		}
 	}
+	// What libraries put among the flags of the process, cobra adds to every command: none of it is airgap's.
+	pflag.CommandLine.VisitAll(func(f *pflag.Flag) { f.Hidden = true })
 	root := newRoot(e)
 	if isCrictl(argv) {
 		root = newCrictlRoot(e)
