@@ -16,7 +16,7 @@ import (
 const (
 	mostNodeReadySeconds = 15
 	mostAddOnsSeconds    = 30
-	mostInstallerMB      = 256
+	mostInstallerMB      = 150
 )
 
 // demoSpec is the bundle with podinfo that the end-to-end tests install as well.
