@@ -9,8 +9,11 @@ import (
 	"github.com/distribution/reference"
 )
 
-// nobodyHas is what a node's mirror says of an image that it has not and cannot ask anybody for (registry/mirror).
-const nobodyHas = "there is no registry to ask for it"
+// notHeld is what a node's mirror says of an image that it has not, and unreachable why asking for it elsewhere is in vain where no route leads
+// out (registry/mirror). A registry in the cluster, which refuses connections until it is up, is another matter.
+const notHeld = "this node does not hold"
+
+var unreachable = []string{"there is no registry to ask for it", "its name cannot be resolved", "there is no network route to it"}
 
 // inVain are the reasons for which a container waits whose image will never be had, whatever the mirror says (pkg/kubelet/images).
 var inVain = []string{"InvalidImageName", "ErrImageNeverPull"}
@@ -93,36 +96,57 @@ func (l *proofLook) read(ctx context.Context, kubeconfig string) error {
 	return nil
 }
 
-// refusedPulls are the images that pods want and will not get, those of pods that have come and gone since among them.
-func (l *proofLook) refusedPulls() []Unproven {
+// refusedPulls are the images that pods want and will not get, those of pods that have come and gone since among them: of these only
+// events tell, without the mirror's reason, so that what counts is whether the image is among carried.
+func (l *proofLook) refusedPulls(carried map[string]bool) []Unproven {
 	var refused []Unproven
 	const nowhere = "neither this bundle nor one before it has it"
-	for _, event := range l.events.Items {
-		if image, message, failed := failedPull(event.Message); failed && event.Involved.Kind == "Pod" && strings.Contains(message, nobodyHas) {
-			refused = append(refused, Unproven{objectName("pod", event.Involved.Namespace, event.Involved.Name), image, nowhere})
-		}
-	}
+	there := map[string]bool{}
 	for _, pod := range l.pods.Items {
+		there[pod.name()] = true
 		for _, c := range pod.containers() {
 			switch waiting := c.status.State.Waiting; {
 			case waiting == nil:
 			case slices.Contains(inVain, waiting.Reason):
 				refused = append(refused, Unproven{pod.name(), c.image, waiting.Reason + ": " + firstLine(waiting.Message)})
-			case strings.Contains(waiting.Message, nobodyHas):
+			case isNowhere(waiting.Message):
 				refused = append(refused, Unproven{pod.name(), c.image, nowhere})
 			}
+		}
+	}
+	for _, event := range l.events.Items {
+		pod := objectName("pod", event.Involved.Namespace, event.Involved.Name)
+		image, failed := failedPull(event.Message)
+		if failed && event.Involved.Kind == "Pod" && !there[pod] && lacks(carried, image) {
+			refused = append(refused, Unproven{pod, image, nowhere})
 		}
 	}
 	return refused
 }
 
-// failedPull takes the message of the kubelet's event apart, `Failed to pull image "x": why`.
-func failedPull(message string) (image, why string, ok bool) {
+// isNowhere says whether a message has the mirror's word that an image cannot be had.
+func isNowhere(message string) bool {
+	return strings.Contains(message, notHeld) && slices.ContainsFunc(unreachable, func(why string) bool { return strings.Contains(message, why) })
+}
+
+// lacks says whether an image is not among carried, by its name: a list of names tells nothing of digests.
+func lacks(carried map[string]bool, image string) bool {
+	name, err := reference.ParseDockerRef(image)
+	if err != nil {
+		return true
+	}
+	_, byDigest := name.(reference.Digested)
+	return !byDigest && !carried[name.String()]
+}
+
+// failedPull is the image in the message of the kubelet's event, `Failed to pull image "x": why`.
+func failedPull(message string) (image string, ok bool) {
 	_, rest, found := strings.Cut(message, `Failed to pull image "`)
 	if !found {
-		return "", "", false
+		return "", false
 	}
-	return strings.Cut(rest, `": `)
+	image, _, ok = strings.Cut(rest, `"`)
+	return image, ok
 }
 
 // missingImages are the images of workloads that start no pod now (a CronJob, a Deployment of none) which are not among carried.
@@ -137,12 +161,7 @@ func (l *proofLook) missingImages(carried map[string]bool) []Unproven {
 			spec = w.Spec.Template.Spec
 		}
 		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
-			name, err := reference.ParseDockerRef(c.Image)
-			if err != nil {
-				missing = append(missing, Unproven{w.name(), c.Image, err.Error()})
-				continue
-			}
-			if _, byDigest := name.(reference.Digested); !byDigest && !carried[name.String()] { // a list of names tells nothing of digests
+			if lacks(carried, c.Image) {
 				missing = append(missing, Unproven{w.name(), c.Image, "no bundle has it, for when it starts pods"})
 			}
 		}

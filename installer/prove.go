@@ -182,7 +182,8 @@ func (w *witness) look(ctx context.Context) {
 		w.waiting, w.changed = []Unproven{{Object: "API server", Why: brief(err)}}, time.Now()
 		return
 	}
-	for _, problem := range slices.Concat(now.refusedPulls(), now.missingImages(w.carried())) {
+	carried := w.carried()
+	for _, problem := range slices.Concat(now.refusedPulls(carried), now.missingImages(carried)) {
 		w.noteFinal(problem)
 	}
 	w.waiting = now.waiting(w.manifests())

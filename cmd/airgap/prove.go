@@ -50,6 +50,9 @@ func (f *proveFlags) check(since string) error {
 	return nil
 }
 
+// privilegesHint is what to do where root may not all that root may.
+const privilegesHint = "in a container, give it all privileges (--privileged); or prove on the machine itself"
+
 // proofFolders is where proofs keep their machines, on a disk and not in memory; proofPrefix begins their names.
 const (
 	proofFolders = "/var/tmp"
@@ -168,6 +171,9 @@ func (e *env) runProof(ctx context.Context, order proofOrder) (*installer.Proof,
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	if errors.Is(ended, sandbox.ErrUnavailable) {
+		return nil, withHint(&preflightError{ended}, privilegesHint)
+	}
 	var result proofResult
 	if json.Unmarshal(data, &result) != nil {
 		return nil, fmt.Errorf("the proof ended without an answer: %w", errors.Join(ended, errors.New("its machine is gone")))
@@ -181,6 +187,9 @@ func (e *env) runProof(ctx context.Context, order proofOrder) (*installer.Proof,
 // removeProof takes down what the machine of a proof has left when its processes are gone: control groups, settings of the kernel, files.
 func (e *env) removeProof(ctx context.Context, folder string) error {
 	_, err := e.runProof(ctx, proofOrder{Folder: folder, Remove: true, Output: outputJSON})
+	if errors.Is(err, sandbox.ErrUnavailable) { // and was so before: nothing ran there
+		err = nil
+	}
 	if err := errors.Join(err, os.RemoveAll(folder)); err != nil {
 		return fmt.Errorf("something of the proof is left: %w", err)
 	}

@@ -95,7 +95,7 @@ func enterProof(order proofOrder) (bundles []string, err error) {
 	}
 	seen, err := sandbox.Enter(machine)
 	if errors.Is(err, sandbox.ErrUnavailable) {
-		return nil, &preflightError{err}
+		return nil, withHint(&preflightError{err}, privilegesHint)
 	}
 	for i, folder := range seen {
 		bundles = append(bundles, filepath.Join(folder, filepath.Base(order.Bundles[i])))

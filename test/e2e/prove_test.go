@@ -113,26 +113,32 @@ func testProofsInTurn(t *testing.T, build func(name, manifest string, flags ...s
 		chart := base64.StdEncoding.EncodeToString(chartArchive(t, operand))
 		failed(t, build("bad", provable+strings.ReplaceAll(operated, "CHART", chart)), 1, "pod default/operand, image registry.example/hidden:7: neither this bundle nor one before it has it")
 	})
-	t.Run("interrupted", func(t *testing.T) {
-		cmd := build("cut", provable)
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			if strings.Contains(lines.Text(), "] node: ") { // pods are about to start
-				if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-					t.Fatal(err)
+	// What a proof leaves that is killed, its folder and control groups, the next one takes down.
+	for _, end := range []struct {
+		signal syscall.Signal
+		code   int
+	}{{syscall.SIGKILL, -1}, {syscall.SIGINT, 5}} {
+		t.Run(end.signal.String(), func(t *testing.T) {
+			cmd := build("cut", provable)
+			stdout, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for lines := bufio.NewScanner(stdout); lines.Scan(); {
+				if strings.Contains(lines.Text(), "] node: ") { // pods are about to start
+					if err := cmd.Process.Signal(end.signal); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
-		}
-		if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 5 {
-			t.Errorf("exit code %d, want 5", cmd.ProcessState.ExitCode())
-		}
-	})
+			if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != end.code {
+				t.Errorf("exit code %d, want %d", cmd.ProcessState.ExitCode(), end.code)
+			}
+		})
+	}
 }
 
 // failed wants a command to end with the exit code, and its standard error to have all the texts.
