@@ -68,12 +68,13 @@ func Open(ctx context.Context, location string, trust bundle.Trust, opts Options
 }
 
 func open(ctx context.Context, location string, trust bundle.Trust, opts Options) (*bundle.Reader, error) {
+	if p := openPipe(ctx, location, opts); p != nil {
+		return bundle.OpenTar(p, trust)
+	}
 	switch scheme, rest := cut(location); {
-	case location == Stdin:
-		return bundle.OpenTar(newPipe(ctx, opts.Stdin), trust)
 	case scheme == "oci":
 		return openRegistry(ctx, rest, trust, opts.Cache)
-	case isPart(location):
+	case IsPart(location):
 		return openParts(ctx, location, trust, opts)
 	case scheme != "":
 		stream, err := openURL(ctx, location)
@@ -82,15 +83,12 @@ func open(ctx context.Context, location string, trust bundle.Trust, opts Options
 		}
 		return bundle.OpenTar(stream, trust)
 	}
-	info, err := os.Stat(location)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	_, err := os.Stat(location)
+	if errors.Is(err, fs.ErrNotExist) {
 		first := bundle.PartName(location, 1)
 		if _, err := os.Stat(first); err == nil {
 			return openParts(ctx, first, trust, opts)
 		}
-	case err == nil && info.Mode()&fs.ModeNamedPipe != 0:
-		return bundle.OpenTar(newPipe(ctx, &namedPipe{path: location}), trust)
 	}
 	return bundle.Open(location, trust)
 }
@@ -127,8 +125,8 @@ func Name(location string) string {
 // partSuffix is what the name of a part ends in.
 var partSuffix = regexp.MustCompile(`\.([0-9]{3})$`)
 
-// isPart says whether a location is that of a part.
-func isPart(location string) bool { return partSuffix.MatchString(location) }
+// IsPart says whether a location is that of a part.
+func IsPart(location string) bool { return partSuffix.MatchString(location) }
 
 // openParts opens the parts of which first is the location of the first.
 func openParts(ctx context.Context, first string, trust bundle.Trust, opts Options) (*bundle.Reader, error) {

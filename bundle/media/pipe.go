@@ -3,6 +3,7 @@ package media
 import (
 	"context"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -13,6 +14,25 @@ const pipeBytes = 1 << 20
 type pipe struct {
 	*io.PipeReader
 	stop func() bool
+}
+
+// OpenPipe opens a location that can be read only once: standard input, or a pipe with a name. For other locations it returns nil. A read that
+// nothing comes for ends with ctx, and so does the wait for somebody to open the pipe's other end.
+func OpenPipe(ctx context.Context, location string, opts Options) io.ReadCloser {
+	if p := openPipe(ctx, location, opts); p != nil {
+		return p
+	}
+	return nil
+}
+
+func openPipe(ctx context.Context, location string, opts Options) *pipe {
+	if location == Stdin {
+		return newPipe(ctx, opts.Stdin)
+	}
+	if info, err := os.Stat(location); IsPath(location) && err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		return newPipe(ctx, &namedPipe{path: location})
+	}
+	return nil
 }
 
 // newPipe reads in. A read that nothing comes for ends with ctx, which a read of the pipe itself does not.

@@ -8,13 +8,14 @@
 //	oci:./out/app:latest             an OCI image layout, and which of its images
 //	oci-archive:./app.tar.zst:1.2    the same in a tar, in any compression
 //	docker-archive:./app.tar         what `docker save` writes, in any compression
-//	spec.from                        another signed bundle
+//	spec.from                        another signed bundle, wherever package media finds one but in standard input
 //
 // A source that knows its digests is not read when it is gathered: only indexes,
 // manifests and configs are. Layers stream from the source when the bundle is written,
 // and the writer checks them against the digests gathered here. Archives of the
 // old Docker kind know no digests and are hashed first; a compressed archive
-// is first expanded into an unnamed temporary file, because its layers are needed out of order.
+// is first expanded into an unnamed temporary file, because its layers are needed out of order; so is
+// a bundle of spec.from that is in parts, on a server or in a registry copied into one.
 //
 // # Which images are found
 //

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -14,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airgap/bundle"
+	"airgap/bundle/media"
 )
 
 // FromError says that a bundle named in spec.from, or the system bundle that its absence means, could not be
@@ -23,7 +26,12 @@ type FromError struct {
 	Err  error
 }
 
-func (e *FromError) Error() string { return fmt.Sprintf("from %s: %v", e.Path, e.Err) }
+func (e *FromError) Error() string {
+	if reason := e.Err.Error(); strings.HasPrefix(reason, e.Path) {
+		return "from " + reason
+	}
+	return fmt.Sprintf("from %s: %v", e.Path, e.Err)
+}
 
 func (e *FromError) Unwrap() error { return e.Err }
 
@@ -36,33 +44,56 @@ type base struct {
 	sizes    map[string]int64 // of each blob, by digest
 }
 
-// openBase verifies the signature of a bundle and opens it for reading in any order.
-func openBase(ctx context.Context, path string, trust bundle.Trust) (*base, error) {
-	reader, err := bundle.Open(path, trust)
+// openBase verifies the signature of a bundle and opens it for reading in any order. One that does not lie here as a file or folder is
+// fetched for that.
+func (g *gatherer) openBase(ctx context.Context, location string) (_ *base, err error) {
+	path := media.Name(location)
+	defer func() {
+		if err != nil {
+			err = &FromError{path, err}
+		}
+	}()
+	reader, err := media.Open(ctx, location, g.options.Trust, media.Options{Cache: g.registries.cache})
 	if err != nil {
-		return nil, &FromError{path, err}
+		return nil, err
 	}
+	defer reader.Close()
 	b := &base{path: path, manifest: reader.Manifest(), sizes: map[string]int64{}}
-	if err := reader.Close(); err != nil {
-		return nil, &FromError{path, err}
-	}
 	if len(b.manifest.Base) > 0 {
-		return nil, &FromError{path, errors.New("it is a delta: start from the whole bundle")}
+		return nil, errors.New("it is a delta: start from the whole bundle")
 	}
 	for _, entry := range b.manifest.Entries {
 		if strings.HasPrefix(entry.Path, "blobs/") {
 			b.sizes["sha256:"+entry.SHA256] = entry.Size
 		}
 	}
-	t, err := openTree(ctx, path, "")
+	t, err := g.openBlobs(ctx, location, reader)
 	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("%w: %w", bundle.ErrFormat, err)
 	}
 	if err != nil {
-		return nil, &FromError{path, err}
+		return nil, err
 	}
 	b.layout = layoutStore{t}
 	return b, nil
+}
+
+// openBlobs opens the files of a bundle whose head reader has read. Its blobs are wanted in another order than a server, a registry or parts
+// give them: of such a bundle it makes a temporary copy, verified, which has no name any more when it returns.
+func (g *gatherer) openBlobs(ctx context.Context, location string, reader *bundle.Reader) (tree, error) {
+	if info, err := os.Stat(location); err == nil && (info.IsDir() || info.Mode().IsRegular()) && !media.IsPart(location) {
+		return openTree(ctx, location, "")
+	}
+	folder, err := os.MkdirTemp(g.options.TemporaryPath, ".airgap-from-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(folder)
+	copied := filepath.Join(folder, "from.airgap")
+	if err := bundle.Copy(ctx, reader, copied, bundle.CopyOptions{Progress: g.options.Progress, Transfer: g.options.Transfer}); err != nil {
+		return nil, err
+	}
+	return openTree(ctx, copied, "")
 }
 
 // descriptor is the descriptor of a blob that the manifest lists.

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"airgap/bundle"
+	"airgap/bundle/media"
+	"airgap/internal/progress"
 )
 
 // defaultConcurrency is how many images are looked up at a time: enough to hide a registry's latency.
@@ -30,8 +32,12 @@ type Options struct {
 	IssuedAt      time.Time        // instead of the lock's or the present time, unless zero
 	Now           func() time.Time // nil is time.Now
 	Concurrency   int              // images looked up at a time; 0 is 8
-	TemporaryPath string           // folder for expanded archives; "" is the system's
+	TemporaryPath string           // folder for expanded archives and for bundles of spec.from that are fetched; "" is the system's
 	Cache         string           // folder that keeps what comes from registries; "" keeps nothing
+
+	// Progress is told how much of a bundle of spec.from that does not lie here has been fetched. May be nil.
+	Progress func(done, total int64)
+	Transfer func(label string, bytes int64) *progress.Transfer // as in [bundle.CreateOptions]
 
 	AirgapVersion     string // of distributions that do not say theirs
 	KubernetesVersion string // "v1.37.1": likewise, and what charts are rendered for
@@ -187,13 +193,16 @@ func Gather(ctx context.Context, spec *Spec, options Options) (_ *Gathered, err 
 func (g *gatherer) openBases(ctx context.Context) error {
 	paths := []string{}
 	for _, from := range g.spec.Spec.From {
-		paths = append(paths, g.spec.file(from))
+		if media.IsPath(from) || from == media.Stdin { // which is a file of that name: airgap.yaml cannot speak for a terminal
+			from = g.spec.file(from)
+		}
+		paths = append(paths, from)
 	}
 	if g.spec.Spec.From == nil {
 		paths = append(paths, g.options.SystemBundle)
 	}
 	for i, p := range paths {
-		b, err := openBase(ctx, p, g.options.Trust)
+		b, err := g.openBase(ctx, p)
 		if err != nil {
 			return err
 		}

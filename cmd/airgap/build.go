@@ -67,7 +67,7 @@ An airgap.yaml:
   kind: Bundle
   metadata: {name: site-a, version: 1.4.0}
   spec:
-    from: [system.airgap]      # signed bundles to start from; left out: system.airgap
+    from: [system.airgap]      # signed bundles to start from: files, folders, parts, https:// or oci://; left out: system.airgap
                                # beside the executable; []: none
     platforms: [linux/amd64]
     images:
@@ -102,7 +102,7 @@ says who must have signed which images: a build with one that is not is refused 
 	flags.StringArrayVar(&o.fromKey, "from-key", nil, "public key `file` of a bundle in spec.from; the key that signs is trusted too (repeatable)")
 	flags.BoolVar(&o.update, "update", false, "take what tags mean now and renew airgap.lock")
 	flags.BoolVar(&o.locked, "locked", false, "fail if the bundle would not be the one that airgap.lock describes")
-	flags.StringVar(&o.since, "since", "", "write a delta that leaves out what `bundle.airgap|inventory.json` has, for machines that have it")
+	flags.StringVar(&o.since, "since", "", "write a delta that leaves out what `BUNDLE|inventory.json` has, for machines that have it: a bundle wherever verify takes one, or what airgap inventory has written, which - reads from standard input")
 	flags.StringVar(&o.cache, "cache", "", "`folder` that keeps what is fetched from registries, for the next build (see airgap cache prune)")
 	flags.IntVar(&o.concurrency, "concurrency", 0, "`number` of images looked up and layers fetched at a time (default: chosen)")
 	flags.BoolVar(&o.provenance, "provenance", false, "add a signed statement of who built the bundle, and from what")
@@ -163,11 +163,14 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	if err != nil {
 		return err
 	}
-	since, err := readSince(o.since, options.Trust)
+	since, err := e.readSince(ctx, o.since, options.Trust)
 	if err != nil {
 		return err
 	}
+	fetching := e.progress("from", o.output)
+	options.Progress, options.Transfer = fetching.Set, fetching.Begin
 	gathered, err := source.Gather(ctx, spec, options)
+	fetching.Stop()
 	if err != nil {
 		return gatherHint(err)
 	}
@@ -224,6 +227,9 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	return p.err
 }
 
+// temporaryFolder is where what a build fetches first lies until it is written to output: on the same disk, which has room for it.
+func temporaryFolder(output string) string { return filepath.Dir(strings.TrimSuffix(output, "/")) }
+
 // attest adds the statements that are wanted.
 func (e *env) attest(ctx context.Context, gathered *source.Gathered, o buildOptions, keys []*signing.PrivateKey) error {
 	if !o.sbom && !o.provenance {
@@ -231,7 +237,7 @@ func (e *env) attest(ctx context.Context, gathered *source.Gathered, o buildOpti
 	}
 	options := source.AttestOptions{
 		Provenance: o.provenance, SBOM: o.sbom, Signers: keys, Builder: o.builder,
-		TemporaryPath: filepath.Dir(strings.TrimSuffix(o.bundle, "/")),
+		TemporaryPath: temporaryFolder(o.bundle),
 	}
 	if o.sbom {
 		bar := e.progress("sbom", o.output)
@@ -279,7 +285,7 @@ func (e *env) sourceOptions(spec *source.Spec, o buildOptions, keys []*signing.P
 	}
 	versions := stampedVersions()
 	options := source.Options{
-		Platforms: o.platforms, Locked: o.locked, Cache: o.cache, Concurrency: o.concurrency, Now: e.now,
+		Platforms: o.platforms, Locked: o.locked, Cache: o.cache, TemporaryPath: temporaryFolder(o.bundle), Concurrency: o.concurrency, Now: e.now,
 		AirgapVersion: versions.Airgap, KubernetesVersion: versions.Kubernetes,
 	}
 	trusted, err := trustedKeys(o, keys)

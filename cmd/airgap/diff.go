@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/bundle/media"
 	"airgap/internal/progress"
 )
 
@@ -19,36 +20,41 @@ var errDiffer = errors.New("the bundles differ")
 func newDiffCommand(e *env) *cobra.Command {
 	var output string
 	var exitCode bool
+	var from mediaFlags
 	cmd := &cobra.Command{
 		Use:   "diff OLD NEW",
 		Short: "Explain how two bundles differ, down to the blobs",
 		Long: `Explain how two bundles differ: images, charts, manifests and files that came, went or changed, for images
 which layers and what in their config, and the blobs that only one of them has. Only the metadata of both is
-read; no signature is checked, which is what verify does.`,
+read; no signature is checked, which is what verify does. OLD and NEW are each a BUNDLE, one of them at most standard input.
+
+` + bundleHelp,
 		Example: `  airgap diff site-1.4.airgap site-1.5.airgap
+  ssh site cat site.airgap | airgap diff - oci://registry.example/bundles/site-a:1.5.0
   airgap diff mine.airgap theirs.airgap --exit-code && echo the same
   airgap diff site-1.4.airgap site-1.5.airgap -o json | jq '.added[].size' | paste -sd+ | bc`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return e.diff(cmd.Context(), args[0], args[1], exitCode, output)
+			return e.diff(cmd.Context(), [2]string{args[0], args[1]}, &from, exitCode, output)
 		},
 	}
+	from.add(cmd)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "end with 1 if they differ")
 	addOutputFlag(cmd, &output, "o")
 	return cmd
 }
 
-func (e *env) diff(ctx context.Context, oldPath, newPath string, exitCode bool, output string) error {
+func (e *env) diff(ctx context.Context, locations [2]string, from *mediaFlags, exitCode bool, output string) error {
 	if err := checkOutput(output); err != nil {
 		return err
 	}
+	if locations == [2]string{media.Stdin, media.Stdin} {
+		return &usageError{errors.New("standard input has one bundle, not both")}
+	}
 	var both [2]bundle.Described
-	for i, path := range []string{oldPath, newPath} {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	for i, location := range locations {
 		var err error
-		if both[i], err = describe(path); err != nil {
+		if both[i], err = e.describe(ctx, location, from); err != nil {
 			return err
 		}
 	}
@@ -62,16 +68,16 @@ func (e *env) diff(ctx context.Context, oldPath, newPath string, exitCode bool, 
 	return nil
 }
 
-// describe reads what is compared of the bundle at path.
-func describe(path string) (bundle.Described, error) {
-	reader, err := bundle.Open(path, bundle.AllowUnsigned{})
+// describe reads what is compared of the bundle at location.
+func (e *env) describe(ctx context.Context, location string, from *mediaFlags) (bundle.Described, error) {
+	reader, err := e.openBundle(ctx, location, bundle.AllowUnsigned{}, from)
 	if err != nil {
-		return bundle.Described{}, missingBundle(err, path)
+		return bundle.Described{}, err
 	}
 	defer reader.Close()
 	described, err := bundle.Describe(reader)
 	if err != nil {
-		return bundle.Described{}, fmt.Errorf("%s: %w", path, err)
+		return bundle.Described{}, fmt.Errorf("%s: %w", media.Name(location), err)
 	}
 	return described, nil
 }

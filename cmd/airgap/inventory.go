@@ -2,14 +2,15 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"airgap/bundle"
+	"airgap/bundle/media"
 	"airgap/installer"
 	"airgap/internal/progress"
 )
@@ -41,36 +42,59 @@ a delta: a bundle without them. The list has digests and sizes, and nothing secr
 	return cmd
 }
 
-// readSince reads what a site has: from an inventory, or from the head of a bundle that it has installed. nil for no path.
-func readSince(path string, trust bundle.Trust) (*bundle.Inventory, error) {
-	if path == "" {
+// readSince reads what a site has: from an inventory, or from the head of a bundle that it has installed, wherever that lies. nil for no
+// location.
+func (e *env) readSince(ctx context.Context, location string, trust bundle.Trust) (*bundle.Inventory, error) {
+	if location == "" {
 		return nil, nil
 	}
-	inventory, err := readInventory(path)
-	if err == nil && inventory == nil {
-		var reader *bundle.Reader
-		if reader, err = bundle.Open(path, trust); err == nil {
-			defer reader.Close()
-			inventory, err = bundle.InventoryOf(reader.Manifest())
-		}
-	}
+	inventory, err := e.inventoryAt(ctx, location, trust)
 	if err != nil {
-		return nil, fmt.Errorf("--since %s: %w", path, err)
+		return nil, fmt.Errorf("--since %s: %w", media.Name(location), err)
 	}
 	return inventory, nil
 }
 
-// readInventory reads a file that begins as JSON does; nil if it does not, or is a folder.
-func readInventory(path string) (*bundle.Inventory, error) {
-	file, err := os.Open(path)
+func (e *env) inventoryAt(ctx context.Context, location string, trust bundle.Trust) (*bundle.Inventory, error) {
+	from := &mediaFlags{}
+	options, err := from.options(e, location)
 	if err != nil {
-		return nil, &usageError{err}
-	}
-	defer file.Close()
-	if info, err := file.Stat(); err != nil || info.Mode()&fs.ModeDir != 0 {
 		return nil, err
 	}
-	r := bufio.NewReader(file)
+	if pipe := media.OpenPipe(ctx, location, options); pipe != nil {
+		defer pipe.Close()
+		begin := bufio.NewReader(pipe)
+		if inventory, err := readInventory(begin); inventory != nil || err != nil {
+			return inventory, err
+		}
+		location, options.Stdin = media.Stdin, begin // what has been read of it cannot be read again
+	}
+	if inventory, err := inventoryFile(location); inventory != nil || err != nil {
+		return inventory, err
+	}
+	reader, err := media.Open(ctx, location, trust, options)
+	if err != nil {
+		return nil, missingBundle(err, location)
+	}
+	defer reader.Close()
+	return bundle.InventoryOf(reader.Manifest())
+}
+
+// inventoryFile reads a file that begins as an inventory does; nil for locations that are no file, and other files.
+func inventoryFile(location string) (*bundle.Inventory, error) {
+	if info, err := os.Stat(location); !media.IsPath(location) || err != nil || !info.Mode().IsRegular() {
+		return nil, nil // what opens bundles says what is wrong with it
+	}
+	file, err := os.Open(location)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return readInventory(bufio.NewReader(file))
+}
+
+// readInventory reads what begins as JSON does, which no bundle does; nil for other things.
+func readInventory(r *bufio.Reader) (*bundle.Inventory, error) {
 	if first, err := r.Peek(1); err != nil || first[0] != '{' {
 		return nil, nil
 	}

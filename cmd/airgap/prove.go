@@ -40,7 +40,7 @@ func (f *proveFlags) check(since string) error {
 		return nil
 	}
 	if since != "" {
-		if inventory, err := readInventory(since); err == nil && inventory != nil || !media.IsPath(since) {
+		if inventory, err := inventoryFile(since); err == nil && inventory != nil || !media.IsPath(since) {
 			return &usageError{fmt.Errorf("--prove installs what the delta is made on first: --since %s must be that bundle, in a file or folder here", since)}
 		}
 	}
