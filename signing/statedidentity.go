@@ -57,6 +57,18 @@ func (s *Statement) identities() []*Identity {
 	return identities
 }
 
+// identitiesBut returns the identities but for those of the given names, each of which must be there.
+func (s *Statement) identitiesBut(dropped []string) ([]*Identity, error) {
+	kept := s.identities()
+	for _, name := range dropped {
+		before := len(kept)
+		if kept = slices.DeleteFunc(kept, func(i *Identity) bool { return i.stated.String() == name }); len(kept) == before {
+			return nil, fmt.Errorf("identity %q is to be dropped and is not trusted", name)
+		}
+	}
+	return kept, nil
+}
+
 // validateIdentities checks each identity and their order.
 func (s *Statement) validateIdentities() error {
 	if s.Identities != nil && len(s.Identities) == 0 {

@@ -46,6 +46,19 @@ func TestTrustOfIdentities(t *testing.T) {
 	if err != nil || !slices.Equal(next.Identities, store.Statement().Identities) {
 		t.Errorf("the next statement has the identities %v, %v", next, err)
 	}
+	// The same identity by another root, which takes the place of the first.
+	renewed := []*Identity{mustIdentity(t, IdentityOptions{TrustedRoot: otherRoot, Identity: subject, Issuer: issuer})}
+	name := store.Statement().Identities[0].String()
+	next, err = store.Statement().Next(Change{AddIdentities: renewed, DropIdentities: []string{name}})
+	if err != nil || len(next.Identities) != 1 || next.Identities[0] != renewed[0].Stated() {
+		t.Errorf("renewed: %v, %v", next, err)
+	}
+	if _, err := store.Statement().Next(Change{DropIdentities: []string{"eve@example.com (" + issuer + ")"}}); err == nil {
+		t.Error("an identity was dropped that is not trusted")
+	}
+	if _, err := store.Statement().Next(Change{DropIdentities: []string{name}}); err == nil { // two are asked for, and one would be left
+		t.Error("a trust came of it that nothing satisfies")
+	}
 }
 
 func TestStatementRefusesIdentities(t *testing.T) {

@@ -45,17 +45,19 @@ func FirstStatement(p Policy) (*Statement, error) {
 
 // Change is how a [Statement] differs from the one before it.
 type Change struct {
-	Add, Remove []PublicKey
-	Revoke      []string          // IDs; such a key is removed too
-	Threshold   int               // 0: as before
-	Floors      map[string]string // added to those of before, and put in their place
+	Add, Remove    []PublicKey
+	Revoke         []string          // IDs; such a key is removed too
+	AddIdentities  []*Identity       // after the others have gone: one may come back with another trusted root
+	DropIdentities []string          // as [StatedIdentity.String] writes them
+	Threshold      int               // 0: as before
+	Floors         map[string]string // added to those of before, and put in their place
 }
 
 // Next makes the statement that follows s.
 func (s *Statement) Next(c Change) (*Statement, error) {
 	next := &Statement{
 		APIVersion: statementAPIVersion, Kind: statementKind, Generation: s.Generation + 1, Previous: s.Digest(),
-		Identities: slices.Clone(s.Identities), Threshold: s.Threshold, Revoked: append(slices.Clone(s.Revoked), c.Revoke...), Floors: maps.Clone(s.Floors),
+		Threshold: s.Threshold, Revoked: append(slices.Clone(s.Revoked), c.Revoke...), Floors: maps.Clone(s.Floors),
 	}
 	if c.Threshold != 0 {
 		next.Threshold = c.Threshold
@@ -77,6 +79,11 @@ func (s *Statement) Next(c Change) (*Statement, error) {
 		delete(keys, id)
 	}
 	next.setKeys(slices.Collect(maps.Values(keys)))
+	kept, err := s.identitiesBut(c.DropIdentities)
+	if err != nil {
+		return nil, err
+	}
+	next.setIdentities(append(kept, c.AddIdentities...))
 	if err := next.validate(); err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ type trustChange struct {
 	threshold     int
 	floors        []string
 	key           keyFlags
+	drop          []string // identities
 	file          string
 	dataDir       string
 	report        string
@@ -32,6 +33,7 @@ func (c *trustChange) add(cmd *cobra.Command) {
 	flags.IntVar(&c.fromThreshold, "from-threshold", 1, "how `many` of the keys in --from a first install asked for")
 	flags.IntVar(&c.threshold, "threshold", 0, "how `many` keys must sign from now on (default: as before)")
 	flags.StringArrayVar(&c.floors, "floor", nil, "`bundle=version`: the lowest version of a bundle to accept from now on (repeatable)")
+	flags.StringArrayVar(&c.drop, "drop-identity", nil, "`identity` that is no longer to be trusted, as trust list writes it (repeatable)")
 	c.key.add(cmd, "to sign the statement with (repeatable)")
 	flags.StringVarP(&c.file, "statement", "o", "", "`file` to write the statement to, instead of putting it in force here")
 	addOutputFlag(cmd, &c.report, "")
@@ -40,21 +42,33 @@ func (c *trustChange) add(cmd *cobra.Command) {
 
 func newTrustAddCommand(e *env) *cobra.Command {
 	var c trustChange
+	var keyless trustFlags
 	cmd := &cobra.Command{
-		Use:   "add KEY.pub...",
-		Short: "Trust further keys",
+		Use:   "add [KEY.pub...]",
+		Short: "Trust further keys, or whose keyless signatures count",
+		Long: `Trust further keys, or an identity whose keyless signatures count, with the trusted root that proves it. When Sigstore's
+authorities or logs have changed, the same identity is added with the new root, and --drop-identity drops it with the old one.
+Statements of trust are signed with keys alone.`,
 		Example: `  airgap trust add bob.pub --key ann.key --key bob.key
-  airgap trust add bob.pub eve.pub --threshold 2 --from ann.pub --key ann.key -o trust-2.json`,
-		Args: cobra.MinimumNArgs(1),
+  airgap trust add bob.pub eve.pub --threshold 2 --from ann.pub --key ann.key -o trust-2.json
+  airgap trust add --trusted-root root.json --certificate-identity release@example.com --certificate-oidc-issuer https://accounts.example.com --key ann.key`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			added, err := readPublicKeys(args)
 			if err != nil {
 				return err
 			}
-			return e.changeTrust(cmd.Context(), c, signing.Change{Add: added})
+			identities, err := keyless.identities()
+			if err != nil {
+				return err
+			}
+			if len(added)+len(identities) == 0 {
+				return &usageError{errors.New("say what to trust: KEY.pub, or --trusted-root and --certificate-identity")}
+			}
+			return e.changeTrust(cmd.Context(), c, signing.Change{Add: added, AddIdentities: identities})
 		},
 	}
 	c.add(cmd)
+	keyless.addKeyless(cmd)
 	return cmd
 }
 
@@ -149,7 +163,7 @@ func (e *env) changeTrust(ctx context.Context, c trustChange, change signing.Cha
 	if missing := strings.Join(removed, ""); missing != "" {
 		return &usageError{fmt.Errorf("key %s is not trusted, so there is nothing to put another in its place", missing)}
 	}
-	change.Threshold = c.threshold
+	change.Threshold, change.DropIdentities = c.threshold, c.drop
 	if change.Floors, err = parseFloors(c.floors); err != nil {
 		return err
 	}
