@@ -54,6 +54,7 @@ func TestNode(t *testing.T) {
 	run("network policies", testNetworkPolicy)
 	run("images", testImages)
 	run("every way to write a name", testNames)
+	run("signatures of images", testSignatures)
 	run("own images", testOwnImages)
 	run("crictl", testCrictl)
 	run("ingress", testIngress)

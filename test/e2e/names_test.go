@@ -62,25 +62,7 @@ func twoPlatforms(t *testing.T, dir string) (index, image string) {
 			t.Fatal(err)
 		}
 	}
-	busybox := busyboxImage(t)
-	all, err := layout.ImageIndexFromPath(site.Built("build/images"))
-	check(err)
-	manifest, err := all.IndexManifest()
-	check(err)
-	var amd64 v1.Image
-	for _, d := range manifest.Manifests {
-		if d.Annotations["org.opencontainers.image.ref.name"] == busybox {
-			one, err := all.ImageIndex(d.Digest)
-			check(err)
-			platforms, err := one.IndexManifest()
-			check(err)
-			amd64, err = one.Image(platforms.Manifests[0].Digest)
-			check(err)
-		}
-	}
-	if amd64 == nil {
-		t.Fatalf("no %s in build/images", busybox)
-	}
+	amd64 := busyboxOf(t)
 	config, err := amd64.ConfigFile()
 	check(err)
 	other := config.DeepCopy()
@@ -98,4 +80,32 @@ func twoPlatforms(t *testing.T, dir string) (index, image string) {
 	first, err := amd64.Digest()
 	check(err)
 	return hash.String(), first.String()
+}
+
+// busyboxOf is the suite's busybox for linux/amd64.
+func busyboxOf(t *testing.T) v1.Image {
+	t.Helper()
+	check := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	busybox := busyboxImage(t)
+	all, err := layout.ImageIndexFromPath(site.Built("build/images"))
+	check(err)
+	manifest, err := all.IndexManifest()
+	check(err)
+	for _, d := range manifest.Manifests {
+		if d.Annotations["org.opencontainers.image.ref.name"] == busybox {
+			one, err := all.ImageIndex(d.Digest)
+			check(err)
+			platforms, err := one.IndexManifest()
+			check(err)
+			amd64, err := one.Image(platforms.Manifests[0].Digest)
+			check(err)
+			return amd64
+		}
+	}
+	t.Fatalf("no %s in build/images", busybox)
+	return nil
 }
