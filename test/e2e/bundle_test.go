@@ -61,11 +61,17 @@ spec:
   charts:
     - {name: podinfo, chart: BUILD/podinfo/chart, namespace: demo, values: VALUES}
 `)
+	buildSpec(t, dir, path, name, spec)
+}
+
+// buildSpec builds a bundle with the development key from the text of an airgap.yaml, which it writes to dir, by that name.
+func buildSpec(t testing.TB, dir, path, name, spec string, flags ...string) {
+	t.Helper()
 	file := filepath.Join(dir, name+".yaml")
 	if err := os.WriteFile(file, []byte(spec), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(site.Built("bin/airgap"), "build", "-f", file, "-o", path, "--key", site.Built("dist/development.key"))
+	cmd := exec.Command(site.Built("bin/airgap"), append([]string{"build", "-f", file, "-o", path, "--key", site.Built("dist/development.key")}, flags...)...)
 	cmd.Env = append(os.Environ(), "COSIGN_PASSWORD=")
 	site.MustOutput(t, cmd)
 }

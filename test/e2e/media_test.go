@@ -85,15 +85,13 @@ func TestMedia(t *testing.T) {
 			s.T.Errorf("the delta of an image whose layers are there: %d bytes, %v", info.Size(), err)
 		}
 		before := s.containers()
-		s.Airgap(s.upgradeArgs(delta)...)
+		s.T.Log(s.Airgap(s.upgradeArgs(delta)...))
 		if after := s.containers(); after != before {
 			s.T.Errorf("containers:\n%swere\n%s", after, before)
 		}
 		s.Kubectl("run", "delta", "--image=media.example/delta:1", "--restart=Never", "--", "sleep", "100000")
 		s.ready("delta")
-		if err := site.Contains("demo 1.1.0", s.Command("status", "--data-dir", s.Paths.DataDir)); err != nil {
-			s.T.Error(err)
-		}
+		site.Eventually(s.T, patience, func() error { return site.Contains("demo 1.1.0", s.Command("status", "--data-dir", s.Paths.DataDir)) })
 	})
 }
 
