@@ -69,7 +69,11 @@ spec:
 		t.Fatal(err)
 	}
 	s.Install(path)
-	s.runPod(t, "signed", "team/signed:1")
+	s.Apply(`{apiVersion: v1, kind: Pod, metadata: {name: signed}, spec: {terminationGracePeriodSeconds: 1,
+  containers: [{name: main, image: "team/signed:1", imagePullPolicy: Always, command: [sleep, "100000"]}]}}
+`)
+	s.Kubectl("wait", "--for=condition=Ready", "pod/signed", "--timeout=60s")
+	s.Kubectl("delete", "pod", "signed", "--wait=false")
 
 	folder := filepath.Join(s.Paths.DataDir, "agent/etc/containerd/certs.d")
 	ask := func(what string) string {
