@@ -192,11 +192,11 @@ endif
 DESK_STATIC = $(subst '-static,'-static -Wl$(comma)-Ttext-segment=0x500000,$(STATIC))
 comma      := ,
 
-# go build keeps track of its own dependencies; "tool" is the tool lines of go.mod: runc, the
-# shim, helm, the CNI plugins.
+# go build keeps track of its own dependencies; "tool" is the tool lines of go.mod: runc,
+# helm, the CNI plugins.
 root: deps $(B)/root/bin/nft
 	$(TARGET) CGO_ENABLED=0 go build -ldflags '-s -w' -o $(B)/launcher ./cmd/launcher
-	$(TARGET) go build -ldflags "$(STATIC) $(tools_stamp)" -o $(B)/root/bin/ tool
+	$(TARGET) go build -ldflags "$(STATIC) $(tools_stamp)" -o $(B)/root/bin/ tool ./cmd/containerd-shim-runc-v2
 	$(TARGET) CGO_ENABLED=0 go build -ldflags '-s -w' -o $(B)/root/bin/ ./cmd/airgap-policy
 	$(TARGET) go build -ldflags "$(STATIC) $(all_stamps)" -o $(B)/root/bin/airgap ./cmd/airgap
 	$(TARGET) go build $(DESK) -ldflags "$(DESK_STATIC) $(all_stamps)" -o $(B)/root/bin/airgap-desk ./cmd/airgap

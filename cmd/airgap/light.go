@@ -23,8 +23,10 @@ const (
 	// timers, and each wakes a processor by itself.
 	timerSlack = 20 * time.Millisecond
 	// restSlack is the same for a process that has next to nothing to do: nobody waits for it then.
-	restSlack    = 100 * time.Millisecond
+	restSlack    = 200 * time.Millisecond
 	restInterval = 2 * time.Second
+	// monitorSlack is containerd's at rest, for the thread alone that starts no pod.
+	monitorSlack = 20 * time.Millisecond
 )
 
 // settled is when a process of the node has made what it makes at its start and never again: its
@@ -35,8 +37,8 @@ var settled = []time.Duration{45 * time.Second, 2 * time.Minute}
 const lastSettled = 5 * time.Minute
 
 // beLight makes a process of the node one that costs little while the cluster is at rest. The
-// figures are in docs/decisions/0018. Pods' processes inherit the slack of timers, through
-// containerd and its shims: containerd calls this with the kernel's own. Where nobody can ask for a profile of the
+// figures are in docs/decisions/0018. Pods' processes inherit the slack of timers through
+// containerd, which calls this with the kernel's own. Where nobody can ask for a profile of the
 // heap, none is kept.
 func beLight(slack time.Duration, edge, profiles bool) {
 	if !profiles {
@@ -52,7 +54,9 @@ func beLight(slack time.Duration, edge, profiles bool) {
 	if err := atrest.SetTimerSlack(slack); err != nil {
 		klog.V(1).InfoS("the slack of timers cannot be set", "slack", slack, "err", err)
 	} else if slack > atrest.NormalTimerSlack {
-		go followLoad()
+		go followLoad(atrest.SetTimerSlack, slack, restSlack)
+	} else {
+		go followLoad(atrest.SetMonitorSlack, slack, monitorSlack)
 	}
 	go func() {
 		for i := 0; ; i++ {
@@ -70,9 +74,9 @@ func beLight(slack time.Duration, edge, profiles bool) {
 }
 
 // followLoad lets timers end later while the process is at rest, from when its start is done.
-func followLoad() {
+func followLoad(set func(time.Duration) error, busy, rest time.Duration) {
 	time.Sleep(settled[0])
-	if err := atrest.FollowLoad(nil, timerSlack, restSlack, restInterval); err != nil {
+	if err := atrest.FollowLoad(nil, set, busy, rest, restInterval); err != nil {
 		klog.V(1).InfoS("the slack of timers stays as it is", "err", err)
 	}
 }

@@ -48,9 +48,42 @@ func SetTimerSlack(d time.Duration) error {
 	return nil
 }
 
-// FollowLoad gives this process the slack rest while it uses less than a tenth of a core, and busy otherwise, until stop is closed or
-// the slack cannot be set. It looks at every interval.
-func FollowLoad(stop <-chan struct{}, busy, rest, interval time.Duration) error {
+// SetMonitorSlack is SetTimerSlack for one thread only: the one on which Go's runtime looks after the
+// others (sysmon). It starts no process, though the threads that it makes, and so what these start,
+// inherit its slack.
+func SetMonitorSlack(d time.Duration) error {
+	id, err := monitorThread()
+	if err != nil {
+		return fmt.Errorf("timer slack of the monitor: %w", err)
+	}
+	value := []byte(strconv.FormatInt(d.Nanoseconds(), 10))
+	if err := os.WriteFile("/proc/"+id+"/timerslack_ns", value, 0); err != nil {
+		return fmt.Errorf("timer slack of the monitor: %w", err)
+	}
+	return nil
+}
+
+// monitorThread is the first thread that the runtime makes, before any package is initialised. The
+// kernel lists threads in the order of their making.
+func monitorThread() (string, error) {
+	tasks, err := os.Open("/proc/self/task")
+	if err != nil {
+		return "", err
+	}
+	defer tasks.Close()
+	first, err := tasks.Readdirnames(2)
+	if err != nil {
+		return "", err
+	}
+	if len(first) < 2 {
+		return "", errors.New("there is none")
+	}
+	return first[1], nil
+}
+
+// FollowLoad sets the slack rest while this process uses less than a tenth of a core, and busy
+// otherwise, until stop is closed or set fails. It looks at every interval.
+func FollowLoad(stop <-chan struct{}, set func(time.Duration) error, busy, rest, interval time.Duration) error {
 	const share = 10
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -71,7 +104,7 @@ func FollowLoad(stop <-chan struct{}, busy, rest, interval time.Duration) error 
 		if want == slack {
 			continue
 		}
-		if err := SetTimerSlack(want); err != nil {
+		if err := set(want); err != nil {
 			return err
 		}
 		slack = want

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestSetTimerSlackReachesEveryThreadAndChild(t *testing.T) {
@@ -47,13 +49,54 @@ func TestSetTimerSlackReachesEveryThreadAndChild(t *testing.T) {
 	}
 }
 
+// TestSetMonitorSlack starts more goroutines that keep a thread each than there are threads: none of
+// them may get the one whose slack was set.
+func TestSetMonitorSlack(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs CAP_SYS_NICE")
+	}
+	const slack = 3 * time.Millisecond
+	if err := SetMonitorSlack(slack); err != nil {
+		t.Fatal(err)
+	}
+	monitor, err := monitorThread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := SetTimerSlack(NormalTimerSlack); err != nil {
+			t.Error(err)
+		}
+	}()
+	got, err := os.ReadFile("/proc/" + monitor + "/timerslack_ns")
+	if want := strconv.FormatInt(slack.Nanoseconds(), 10); err != nil || strings.TrimSpace(string(got)) != want {
+		t.Errorf("the monitor has %s, %v", got, err)
+	}
+	const goroutines = 64
+	threads, release := make(chan string), make(chan struct{})
+	defer close(release)
+	for range goroutines {
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			threads <- strconv.Itoa(unix.Gettid())
+			<-release
+		}()
+	}
+	for range goroutines {
+		if <-threads == monitor {
+			t.Fatalf("thread %s runs goroutines", monitor)
+		}
+	}
+}
+
 func TestFollowLoad(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs CAP_SYS_NICE")
 	}
 	const busy, rest = 2 * time.Millisecond, 4 * time.Millisecond
 	stop, done := make(chan struct{}), make(chan error)
-	go func() { done <- FollowLoad(stop, busy, rest, 200*time.Millisecond) }()
+	go func() { done <- FollowLoad(stop, SetTimerSlack, busy, rest, 200*time.Millisecond) }()
 	defer func() {
 		close(stop)
 		if err := <-done; err != nil {
