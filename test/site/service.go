@@ -17,7 +17,8 @@ func (n *Node) PID(verb string) (int, error) {
 	return p.PID, err
 }
 
-// StopServer ends the server in order; its supervisor sees an end that it did not ask for.
+// StopServer ends the server in order, and waits until its supervisor, which was not asked for that, has seen it: it ends
+// too, or has started the server again.
 func (n *Node) StopServer() {
 	n.T.Helper()
 	old, err := n.PID("server")
@@ -30,6 +31,12 @@ func (n *Node) StopServer() {
 	Eventually(n.T, Patience, func() error {
 		if err := syscall.Kill(old, 0); err == nil {
 			return errors.New("the server still stops")
+		}
+		if _, err := n.PID("supervise"); err != nil {
+			return nil
+		}
+		if again, err := n.PID("server"); err != nil || again == old {
+			return errors.New("the supervisor has not seen that the server stopped")
 		}
 		return nil
 	})
