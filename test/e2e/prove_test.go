@@ -162,5 +162,5 @@ func failed(t *testing.T, cmd *exec.Cmd, code int, texts ...string) {
 func traces(t *testing.T) []string {
 	t.Helper()
 	return strings.Split(host(t, "sh", "-c", `ls -d /var/tmp/airgap-proof-* 2>/dev/null; cut -d' ' -f5 /proc/self/mountinfo; ls /sys/class/net; ls /run/netns 2>/dev/null
-		find /sys/fs/cgroup -maxdepth 2 -name 'airgap-*'; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -a airgap-proof- || true`), "\n")
+		find /sys/fs/cgroup -maxdepth 2 -name 'airgap-*'; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -a 'airgap-proo[f]-' || true`), "\n")
 }
