@@ -14,15 +14,11 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airgap/bundle"
+	"airgap/internal/cosigntest"
 	"airgap/signing"
 )
 
@@ -37,24 +33,18 @@ func newRegistryOf(t *testing.T, referrers bool) string {
 // attach signs the image with a digest as cosign does without a bundle: a tag beside it.
 func attach(t *testing.T, repository, of, claimed string, key *signing.PrivateKey) {
 	t.Helper()
-	payload := fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":%q},"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"},"optional":null}`, repository, claimed)
+	payload := cosigntest.Payload(claimed)
 	signed := must(key.Sign(payload))(t)
-	layer := static.NewLayer(payload, simpleSigning)
-	signatures := must(mutate.Append(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), mutate.Addendum{
-		Layer: layer, MediaType: simpleSigning, Annotations: map[string]string{annotationSignature: string(signed.Detached)},
-	}))(t)
-	push(t, repository+":"+bundle.SignatureTag(of, ".sig"), signatures)
+	push(t, repository+":"+bundle.SignatureTag(of, ".sig"), must(cosigntest.Attached(payload, string(signed.Detached)))(t))
 }
 
 // refer pushes an artifact about an image, with the given content, and returns its digest.
 func refer(t *testing.T, repository, image, artifactType string, content []byte) string {
 	t.Helper()
 	about := must(remote.Head(must(name.ParseReference(repository + "@" + image))(t)))(t)
-	artifact := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.MediaType(artifactType))
-	artifact = must(mutate.AppendLayers(artifact, static.NewLayer(content, types.MediaType(artifactType))))(t)
-	made := mutate.Subject(artifact, v1.Descriptor{MediaType: about.MediaType, Digest: about.Digest, Size: about.Size}).(v1.Image)
-	digest := must(made.Digest())(t).String()
-	push(t, repository+"@"+digest, made)
+	artifact := must(cosigntest.Referrer(*about, artifactType, content))(t)
+	digest := must(artifact.Digest())(t).String()
+	push(t, repository+"@"+digest, artifact)
 	return digest
 }
 

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"fmt"
 	"os"
 	"strings"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"airgap/bundle"
+	"airgap/internal/cosigntest"
 	"airgap/signing"
 )
 
@@ -105,14 +105,10 @@ func attach(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	key, err := signing.ParsePrivateKey([]byte(ts.ReadFile(args[1])), []byte(ts.Getenv("COSIGN_PASSWORD")))
 	ts.Check(err)
-	payload := fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":""},"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"}}`, image.Digest)
+	payload := cosigntest.Payload(image.Digest.String())
 	signature, err := key.Sign(payload)
 	ts.Check(err)
-	const mediaType = "application/vnd.dev.cosign.simplesigning.v1+json"
-	signatures, err := mutate.Append(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), mutate.Addendum{
-		Layer: static.NewLayer(payload, mediaType), MediaType: mediaType,
-		Annotations: map[string]string{"dev.cosignproject.cosign/signature": string(signature.Detached)},
-	})
+	signatures, err := cosigntest.Attached(payload, string(signature.Detached))
 	ts.Check(err)
 	ts.Check(remote.Write(reference.Context().Tag(bundle.SignatureTag(image.Digest.String(), ".sig")), signatures))
 }

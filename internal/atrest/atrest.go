@@ -23,7 +23,6 @@ const NormalTimerSlack = 50 * time.Microsecond
 //
 // It needs CAP_SYS_NICE.
 func SetTimerSlack(d time.Duration) error {
-	value := []byte(strconv.FormatInt(d.Nanoseconds(), 10))
 	set := map[string]bool{}
 	// A thread made by one that has not been reached yet has the old slack: look until there is none.
 	for more := true; more; {
@@ -38,8 +37,7 @@ func SetTimerSlack(d time.Duration) error {
 				continue
 			}
 			set[id], more = true, true
-			// This file is there for every thread, and is listed for the first one only.
-			err := os.WriteFile("/proc/"+id+"/timerslack_ns", value, 0)
+			err := setThreadSlack(id, d)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
 				return fmt.Errorf("timer slack: %w", err)
 			}
@@ -56,11 +54,15 @@ func SetMonitorSlack(d time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("timer slack of the monitor: %w", err)
 	}
-	value := []byte(strconv.FormatInt(d.Nanoseconds(), 10))
-	if err := os.WriteFile("/proc/"+id+"/timerslack_ns", value, 0); err != nil {
+	if err := setThreadSlack(id, d); err != nil {
 		return fmt.Errorf("timer slack of the monitor: %w", err)
 	}
 	return nil
+}
+
+// setThreadSlack writes to a file that is there for every thread, and is listed for the first one of a process only.
+func setThreadSlack(id string, d time.Duration) error {
+	return os.WriteFile("/proc/"+id+"/timerslack_ns", []byte(strconv.FormatInt(d.Nanoseconds(), 10)), 0)
 }
 
 // monitorThread is the first thread that the runtime makes, before any package is initialised. The

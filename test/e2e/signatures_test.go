@@ -14,14 +14,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"airgap/bundle"
 	"airgap/bundle/source"
+	"airgap/internal/cosigntest"
 	"airgap/signing"
 	"airgap/test/site"
 )
@@ -108,20 +106,16 @@ func signedImage(t *testing.T, repository string, key *signing.PrivateKey) strin
 	check(err)
 	check(remote.Write(tag, image))
 
-	payload := fmt.Appendf(nil, `{"critical":{"identity":{"docker-reference":""},"image":{"docker-manifest-digest":%q},"type":"cosign container image signature"}}`, digest)
+	payload := cosigntest.Payload(digest.String())
 	signature, err := key.Sign(payload)
 	check(err)
-	const simple = "application/vnd.dev.cosign.simplesigning.v1+json"
-	attached, err := mutate.Append(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), mutate.Addendum{
-		Layer: static.NewLayer(payload, simple), MediaType: simple, Annotations: map[string]string{"dev.cosignproject.cosign/signature": string(signature.Detached)},
-	})
+	attached, err := cosigntest.Attached(payload, string(signature.Detached))
 	check(err)
 	check(remote.Write(tag.Context().Tag(bundle.SignatureTag(digest.String(), ".sig")), attached))
 
-	const bundled = "application/vnd.dev.sigstore.bundle.v0.3+json"
-	listed, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), bundled), static.NewLayer(signature.Sigstore, bundled))
+	about := v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: digest, Size: size}
+	referrer, err := cosigntest.Referrer(about, "application/vnd.dev.sigstore.bundle.v0.3+json", signature.Sigstore)
 	check(err)
-	referrer := mutate.Subject(listed, v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: digest, Size: size}).(v1.Image)
 	own, err := referrer.Digest()
 	check(err)
 	check(remote.Write(tag.Context().Digest(own.String()), referrer))
