@@ -1,6 +1,8 @@
 package bundle
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,38 +57,98 @@ func (a AllowUnsigned) EnvelopeSigners(e *signing.Envelope) ([]string, error) {
 	return nil, nil
 }
 
-// AddAttestation adds a statement about what c carries, signed by signers, to c: the predicate, as JSON, is of the given type, and the
-// subjects are everything that [Manifest.Subjects] names. The same content, predicate and keys give the same bytes.
-func (c *Content) AddAttestation(predicateType string, predicate any, signers []*signing.PrivateKey) error {
-	encoded, err := strictjson.Encode(predicate)
-	if err != nil {
-		return fmt.Errorf("attestation %s: %w", predicateType, err)
-	}
-	payload, err := strictjson.Encode(Statement{Type: statementType, Subject: c.Manifest.Subjects(), PredicateType: predicateType, Predicate: encoded})
-	if err != nil {
-		return fmt.Errorf("attestation %s: %w", predicateType, err)
-	}
-	envelope := &signing.Envelope{PayloadType: statementPayloadType, Payload: payload}
-	for _, key := range signers {
-		if err := envelope.Sign(key); err != nil {
-			return fmt.Errorf("attestation %s: %w", predicateType, err)
+// Predicate is what a statement says of the content of a bundle.
+type Predicate struct {
+	Type  string // a URI
+	Value any    // as JSON
+}
+
+// AddAttestations adds a statement for each predicate to c, signed by signers; their subjects are everything that [Manifest.Subjects] names. The same content,
+// predicates and keys give the same bytes.
+//
+// The last statement ends in as many spaces as let the layers begin at a multiple of 4096 bytes in the tar, when Create signs with the
+// same keys: file systems can then put the layers behind it that are on their disk already.
+func (c *Content) AddAttestations(ctx context.Context, signers []*signing.PrivateKey, predicates ...Predicate) error {
+	var statements [][]byte
+	for _, p := range predicates {
+		encoded, err := strictjson.Encode(p.Value)
+		if err != nil {
+			return fmt.Errorf("attestation %s: %w", p.Type, err)
 		}
+		statement, err := strictjson.Encode(Statement{Type: statementType, Subject: c.Manifest.Subjects(), PredicateType: p.Type, Predicate: encoded})
+		if err != nil {
+			return fmt.Errorf("attestation %s: %w", p.Type, err)
+		}
+		statements = append(statements, statement)
 	}
-	data, err := envelope.Encode()
-	if err != nil {
-		return fmt.Errorf("attestation %s: %w", predicateType, err)
-	}
-	if len(data) > MaxMetadataBytes {
-		return fmt.Errorf("attestation %s has %d bytes, the limit is %d: leave it out, or put less into one bundle", predicateType, len(data), MaxMetadataBytes)
-	}
-	layer := NewBlob(RoleStatement, data)
-	blobs, artifact, err := NewArtifact(StatementArtifactType, StatementLayerMediaType, "", nil, layer)
-	if err != nil {
+	if err := c.align(ctx, signers, predicates, statements); err != nil {
 		return err
 	}
-	c.Blobs = append(c.Blobs, blobs...)
-	c.Manifest.Attestations = append(c.Manifest.Attestations, Attestation{PredicateType: predicateType, Artifact: artifact, Digest: layer.Digest})
-	return nil
+	attested, err := c.with(predicates, statements, signers)
+	if err == nil {
+		*c = attested
+	}
+	return err
+}
+
+// with is c with the statements, in envelopes that the signers have signed.
+func (c *Content) with(predicates []Predicate, statements [][]byte, signers []*signing.PrivateKey) (Content, error) {
+	attested := *c
+	attested.Blobs, attested.Manifest.Attestations = slices.Clone(c.Blobs), slices.Clone(c.Manifest.Attestations)
+	for i, p := range predicates {
+		envelope := &signing.Envelope{PayloadType: statementPayloadType, Payload: statements[i]}
+		for _, key := range signers {
+			if err := envelope.Sign(key); err != nil {
+				return attested, fmt.Errorf("attestation %s: %w", p.Type, err)
+			}
+		}
+		data, err := envelope.Encode()
+		if err != nil {
+			return attested, fmt.Errorf("attestation %s: %w", p.Type, err)
+		}
+		if len(data) > MaxMetadataBytes {
+			return attested, fmt.Errorf("attestation %s has %d bytes, the limit is %d: leave it out, or put less into one bundle", p.Type, len(data), MaxMetadataBytes)
+		}
+		layer := NewBlob(RoleStatement, data)
+		blobs, artifact, err := NewArtifact(StatementArtifactType, StatementLayerMediaType, "", nil, layer)
+		if err != nil {
+			return attested, err
+		}
+		attested.Blobs = append(attested.Blobs, blobs...)
+		attested.Manifest.Attestations = append(attested.Manifest.Attestations, Attestation{PredicateType: p.Type, Artifact: artifact, Digest: layer.Digest})
+	}
+	return attested, nil
+}
+
+// align lengthens the last statement. No key is asked for that: how long its signatures are is known well enough.
+func (c *Content) align(ctx context.Context, signers []*signing.PrivateKey, predicates []Predicate, statements [][]byte) error {
+	if len(statements) == 0 {
+		return nil
+	}
+	var placeholders []*signing.PrivateKey
+	for _, key := range signers {
+		placeholders = append(placeholders, key.Public().Placeholder())
+	}
+	last := &statements[len(statements)-1]
+	for range 8 { // a longer statement can make the manifest longer, which says how long it is
+		trial, err := c.with(predicates, statements, placeholders)
+		if err != nil {
+			return err
+		}
+		p, err := newPlan(ctx, trial, placeholders)
+		if err != nil {
+			return err
+		}
+		beyond := p.layersBegin() % layerAlignment
+		if beyond == 0 {
+			return nil
+		}
+		envelope := trial.Blobs[len(trial.Blobs)-1].Size
+		// The middle of a block of the tar: a signature that is some bytes longer or shorter then changes nothing.
+		wanted := paddedSize(envelope) + layerAlignment - beyond - tarBlockBytes/2
+		*last = append(*last, bytes.Repeat([]byte(" "), int(wanted-envelope)*3/4)...) // base64 makes four bytes of three
+	}
+	return nil // layers are copied then, and all is well
 }
 
 // Subjects names everything that m carries and that is not itself a statement: images, charts, files of Kubernetes objects, files and

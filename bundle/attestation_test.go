@@ -16,7 +16,7 @@ import (
 // attested writes a bundle of c with one attestation; edit, which may be nil, changes the statement's envelope before it is put in.
 func attested(t *testing.T, c Content, key *signing.PrivateKey, edit func(*signing.Envelope)) string {
 	t.Helper()
-	if err := c.AddAttestation(ProvenanceType, map[string]string{"of": "the <test>"}, []*signing.PrivateKey{key}); err != nil {
+	if err := c.AddAttestations(t.Context(), []*signing.PrivateKey{key}, Predicate{ProvenanceType, map[string]string{"of": "the <test>"}}); err != nil {
 		t.Fatal(err)
 	}
 	if edit != nil {
@@ -132,7 +132,7 @@ func TestAttestationBelongsToItsBundle(t *testing.T) {
 	key, _ := signer(t, siteKey)
 	content := func() Content {
 		c := tinyContent(t)
-		if err := c.AddAttestation(SBOMType, "x", []*signing.PrivateKey{key}); err != nil {
+		if err := c.AddAttestations(t.Context(), []*signing.PrivateKey{key}, Predicate{SBOMType, "x"}); err != nil {
 			t.Fatal(err)
 		}
 		return c

@@ -26,7 +26,7 @@ func Copy(ctx context.Context, r *Reader, output string, opts CopyOptions) error
 	if err != nil {
 		return err
 	}
-	sink, err := newSink(output, p, opts.Directory, opts.PartBytes)
+	sink, err := newSink(output, p, opts.Directory, opts.PartBytes, nil)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type CreateOptions struct {
 	Directory   bool                  // write a folder instead of a tar; so does an output that ends in "/"
 	PartBytes   int64                 // above 0: cut the tar into parts of so many bytes, named by [PartName]
 	Concurrency int                   // blobs fetched at once; 0 means 4. The bytes written do not depend on it.
+	Spool       *Spool                // made for the same output and form, with layers that are there already; may be nil
 
 	// Progress is told how many of all bytes have been written, never from two goroutines at once. May be nil.
 	Progress func(done, total int64)
@@ -46,7 +47,7 @@ func Create(ctx context.Context, output string, c Content, opts CreateOptions) (
 	if err != nil {
 		return nil, err
 	}
-	sink, err := newSink(output, p, opts.Directory, opts.PartBytes)
+	sink, err := newSink(output, p, opts.Directory, opts.PartBytes, opts.Spool)
 	if err != nil {
 		return nil, err
 	}

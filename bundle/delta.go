@@ -177,10 +177,7 @@ func (s *suppliedMedium) Close() error {
 // leaveOut marks the entries of m that a site has, and names m's base. A blob that refers to others is left out only with all of
 // them: whatever a delta carries is reached through what it carries.
 func leaveOut(m *Manifest, metadata map[string][]byte, site *Inventory) error {
-	has := make(map[string]int64, len(site.Blobs))
-	for _, b := range site.Blobs {
-		has[b.Digest] = b.Size
-	}
+	has := site.sizes()
 	at := make(map[string]int, len(m.Entries)) // blobs by digest
 	for i, e := range m.Entries {
 		if e.isBlob() {

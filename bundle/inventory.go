@@ -30,6 +30,18 @@ type HeldBlob struct {
 	Size   int64  `json:"size"`   // bytes
 }
 
+// sizes are those of the blobs, by digest. A nil inventory has none.
+func (i *Inventory) sizes() map[string]int64 {
+	if i == nil {
+		return nil
+	}
+	sizes := make(map[string]int64, len(i.Blobs))
+	for _, b := range i.Blobs {
+		sizes[b.Digest] = b.Size
+	}
+	return sizes
+}
+
 // NewInventory makes the inventory of a site that has these bundles and blobs. It brings them into order, each once.
 func NewInventory(bundles []BaseBundle, blobs []HeldBlob) *Inventory {
 	inventory := &Inventory{APIVersion: APIVersion, Kind: InventoryKind, Bundles: []BaseBundle{}, Blobs: []HeldBlob{}}

@@ -31,15 +31,21 @@ type wholeFile struct {
 
 func (w *wholeFile) name() string { return w.output }
 
-// WriteAt asks the kernel, without waiting, to bring long pieces to the disk, so that it works while others are fetched. Only commit makes
-// them durable. A page that is not full yet is left out: it would be written twice.
+// WriteAt asks the kernel to begin with long pieces at once.
 func (w *wholeFile) WriteAt(b []byte, offset int64) (int, error) {
-	const pageBytes = 4 << 10
 	n, err := w.File.WriteAt(b, offset)
-	if end := (offset + int64(n)) / pageBytes * pageBytes; n >= copyBytes {
-		_ = unix.SyncFileRange(int(w.Fd()), offset, end-offset, unix.SYNC_FILE_RANGE_WRITE)
+	if n >= copyBytes {
+		w.startWriting(offset, int64(n))
 	}
 	return n, err
+}
+
+// startWriting asks the kernel, without waiting, to bring a range to the disk, so that it works while more is fetched. Only commit makes
+// it durable. A page that is not full yet is left out: it would be written twice.
+func (w *wholeFile) startWriting(offset, length int64) {
+	const pageBytes = 4 << 10
+	end := (offset + length) / pageBytes * pageBytes
+	_ = unix.SyncFileRange(int(w.Fd()), offset, end-offset, unix.SYNC_FILE_RANGE_WRITE)
 }
 
 func (w *wholeFile) reserve(size int64) (err error) {
@@ -49,7 +55,7 @@ func (w *wholeFile) reserve(size int64) (err error) {
 	if err := requireSpace(w.File, size, size); err != nil {
 		return err
 	}
-	return reserve(w.File, size)
+	return reserve(w.File, 0, size)
 }
 
 func (w *wholeFile) commit() error {
@@ -116,7 +122,7 @@ func (p *parts) reserve(size int64) error {
 				return err
 			}
 		}
-		if err := reserve(file, min(p.partBytes, size-int64(n)*p.partBytes)); err != nil {
+		if err := reserve(file, 0, min(p.partBytes, size-int64(n)*p.partBytes)); err != nil {
 			return err
 		}
 	}

@@ -96,6 +96,16 @@ func newPlan(ctx context.Context, c Content, signers []*signing.PrivateKey) (*pl
 	return &plan{manifest: &m, mtime: issued.Unix(), items: append(front, items...)}, nil
 }
 
+// layersBegin is where in the tar the header of the first layer stands; where the tar ends, if there is none.
+func (p *plan) layersBegin() int64 {
+	offsets, size := p.tarOffsets()
+	first := slices.IndexFunc(p.items, func(i item) bool { return i.role == RoleLayer })
+	if first < 0 {
+		return size
+	}
+	return offsets[first] - tarBlockBytes
+}
+
 // signedFront returns airgap.json and its signatures.
 func signedFront(m *Manifest, signers []*signing.PrivateKey) ([]item, error) {
 	encoded, err := m.Encode()

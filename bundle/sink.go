@@ -26,56 +26,64 @@ type itemWriter interface {
 	io.Closer
 }
 
-// newSink makes what the form of options asks for.
-func newSink(output string, p *plan, directory bool, partBytes int64) (sink, error) {
+// newSink makes what the form asks for: of the spool, where that can be, which may be nil.
+func newSink(output string, p *plan, directory bool, partBytes int64, spool *Spool) (sink, error) {
 	switch {
-	case directory || strings.HasSuffix(output, "/"):
-		if partBytes > 0 {
-			return nil, fmt.Errorf("create bundle %s: a folder is not split; it is files already", output)
-		}
+	case isOneFile(output, directory, partBytes):
+		return newTarSink(&wholeFile{output: output}, p, spool)
+	case partBytes == 0:
 		return newFolderSink(output, p)
-	case partBytes > 0:
-		return newTarSink(newParts(output, partBytes), p)
+	case directory || strings.HasSuffix(output, "/"):
+		return nil, fmt.Errorf("create bundle %s: a folder is not split; it is files already", output)
 	default:
-		return newTarSink(&wholeFile{output: output}, p)
+		return newTarSink(newParts(output, partBytes), p, nil)
 	}
+}
+
+// isOneFile reports whether a bundle of that form is one file.
+func isOneFile(output string, directory bool, partBytes int64) bool {
+	return !directory && !strings.HasSuffix(output, "/") && partBytes == 0
 }
 
 // tarSink writes a bundle as one tar, each item at its own offset.
 type tarSink struct {
 	output  tarOutput
 	offsets []int64 // of the contents of each item
+	written int     // so many items from the last one are there already
 }
 
-// newTarSink reserves the space of the whole tar and writes every header.
-func newTarSink(output tarOutput, p *plan) (*tarSink, error) {
-	s := &tarSink{output: output}
-	if err := s.lay(p); err != nil {
+// newTarSink writes every header: into the spool, if that can become the tar, else into the output, where it reserves all space.
+func newTarSink(output tarOutput, p *plan, spool *Spool) (*tarSink, error) {
+	offsets, size := p.tarOffsets()
+	s := &tarSink{output: output, offsets: offsets}
+	var err error
+	if spool != nil && spool.become(p, offsets) {
+		s.output, s.written = spool.take(), len(spool.layers)
+	} else {
+		err = output.reserve(size)
+	}
+	for i := 0; i < len(p.items) && err == nil; i++ {
+		header := encodeHeader(p.items[i].name, p.items[i].size, p.mtime)
+		_, err = s.output.WriteAt(header[:], offsets[i]-tarBlockBytes)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("create bundle %s: %w", output.name(), err), s.abort())
 	}
 	return s, nil
 }
 
-func (s *tarSink) lay(p *plan) error {
-	var end int64
+// tarOffsets returns where the contents of each item begin in the tar, and the length of it all.
+func (p *plan) tarOffsets() (offsets []int64, size int64) {
 	for _, item := range p.items {
-		s.offsets = append(s.offsets, end+tarBlockBytes)
-		end += tarBlockBytes + paddedSize(item.size)
+		offsets = append(offsets, size+tarBlockBytes)
+		size += tarBlockBytes + paddedSize(item.size)
 	}
-	end += 2 * tarBlockBytes
-	if err := s.output.reserve(end); err != nil {
-		return err
-	}
-	for i, item := range p.items {
-		header := encodeHeader(item.name, item.size, p.mtime)
-		if _, err := s.output.WriteAt(header[:], s.offsets[i]-tarBlockBytes); err != nil {
-			return err
-		}
-	}
-	return nil
+	return offsets, size + tarTrailerBytes
 }
 
-func (s *tarSink) keep(context.Context, int, []byte) (bool, error) { return false, nil }
+func (s *tarSink) keep(_ context.Context, i int, _ []byte) (bool, error) {
+	return i >= len(s.offsets)-s.written, nil
+}
 
 func (s *tarSink) item(i int) (itemWriter, int64, error) {
 	return shared{s.output}, s.offsets[i], nil

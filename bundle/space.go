@@ -39,21 +39,42 @@ func checkLargest(magic, largest int64) error {
 	return nil
 }
 
-// reserve gives f its size, and its space where the file system can do that. Everything is zero
+// reserve makes f reach from offset over size bytes, and gives them their space where the file system can do that. Everything is zero
 // then: paddings need no writing.
-func reserve(f *os.File, size int64) error {
-	err := unix.EINTR
-	for err == unix.EINTR { // Go's own signals interrupt it on tmpfs
-		err, _ = unix.Fallocate(int(f.Fd()), 0, 0, size).(unix.Errno)
-	}
-	if err == 0 {
-		return nil
-	}
+func reserve(f *os.File, offset, size int64) error {
+	err := fallocate(f, 0, offset, size)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
-		return f.Truncate(size)
+		return f.Truncate(offset + size)
 	}
 	if errors.Is(err, unix.EFBIG) {
 		return fmt.Errorf("%w: %w", ErrFileTooLarge, err)
 	}
 	return err
+}
+
+// canCollapse reports whether the file system of f, which is empty, can take a range out of a file.
+func canCollapse(f *os.File) bool {
+	if reserve(f, 0, 2*layerAlignment) != nil {
+		return false
+	}
+	able := collapse(f, 0, layerAlignment) == nil
+	return f.Truncate(0) == nil && able
+}
+
+// collapse takes length bytes from offset on out of f: what is behind them comes in their place. Both are multiples of the file
+// system's block.
+func collapse(f *os.File, offset, length int64) error {
+	if length == 0 {
+		return nil
+	}
+	return fallocate(f, unix.FALLOC_FL_COLLAPSE_RANGE, offset, length)
+}
+
+// fallocate is the system call, made again when Go's own signals interrupt it, as they do on tmpfs.
+func fallocate(f *os.File, mode uint32, offset, length int64) error {
+	for {
+		if err := unix.Fallocate(int(f.Fd()), mode, offset, length); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }

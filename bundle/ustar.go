@@ -11,6 +11,9 @@ import (
 // tarBlockBytes is the unit of a tar: headers have one block, contents are padded to whole ones.
 const tarBlockBytes = 512
 
+// tarTrailerBytes is the end of a tar: two blocks of zeros.
+const tarTrailerBytes = 2 * tarBlockBytes
+
 // maxOctalSize is the largest size that the 11 octal digits of a ustar header can say.
 const maxOctalSize = 1<<33 - 1
 

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -29,11 +28,15 @@ const leastSurveyed = 4
 
 // AttestOptions say which statements about a bundle are made.
 type AttestOptions struct {
-	Provenance    bool
-	SBOM          bool
-	Signers       []*signing.PrivateKey
-	TemporaryPath string // folder for what is fetched; "" is the system's
-	Builder       string // URI of who builds; "" names the first signer's key
+	Provenance bool
+	SBOM       bool
+	Signers    []*signing.PrivateKey
+	Builder    string // URI of who builds; "" names the first signer's key
+
+	// Where the bundle is going to be written, and its form: an SBOM's layers go there at once, where that can be.
+	Output    string
+	Directory bool  // as in [bundle.CreateOptions]
+	PartBytes int64 // likewise
 
 	// Progress is told how many of the layers' bytes the SBOM has seen, never from two goroutines at once. May be nil.
 	Progress func(done, total int64)
@@ -42,9 +45,8 @@ type AttestOptions struct {
 
 // Attest adds signed statements about the content to it. The same content, lock, key and tool give the same bytes.
 //
-// An SBOM needs the layers before the bundle can be signed. They are looked through as they come from their registries and
-// go into an unnamed temporary file in TemporaryPath, from which the bundle is then written: nothing is fetched twice.
-// With a cache, the cache has that part.
+// An SBOM needs the layers before the bundle can be signed. They are looked through as they come, on their way into a [bundle.Spool]: nothing is
+// fetched twice, and [Gathered.Spool] is for the options with which the bundle is then created.
 func (g *Gathered) Attest(ctx context.Context, o AttestOptions) error {
 	m := &g.Content.Manifest
 	var document *sbom.Document
@@ -57,20 +59,22 @@ func (g *Gathered) Attest(ctx context.Context, o AttestOptions) error {
 			Name: m.Name, Version: m.Version, IssuedAt: m.IssuedAt, Tool: "airgap-" + g.options.AirgapVersion, Images: images,
 		})
 	}
+	var predicates []bundle.Predicate
 	if o.Provenance {
 		predicate, err := g.provenance(o)
 		if err != nil {
 			return fmt.Errorf("provenance: %w", err)
 		}
-		if err := g.Content.AddAttestation(bundle.ProvenanceType, predicate, o.Signers); err != nil {
-			return err
-		}
+		predicates = append(predicates, bundle.Predicate{Type: bundle.ProvenanceType, Value: predicate})
 	}
 	if document != nil {
-		return g.Content.AddAttestation(bundle.SBOMType, document, o.Signers)
+		predicates = append(predicates, bundle.Predicate{Type: bundle.SBOMType, Value: document})
 	}
-	return nil
+	return g.Content.AddAttestations(ctx, o.Signers, predicates...)
 }
+
+// Spool has the layers that Attest has fetched; nil if it has fetched none. Close closes it.
+func (g *Gathered) Spool() *bundle.Spool { return g.spool }
 
 // survey finds out what is in the images.
 func (g *Gathered) survey(ctx context.Context, o AttestOptions) ([]sbom.Image, error) {
@@ -80,7 +84,13 @@ func (g *Gathered) survey(ctx context.Context, o AttestOptions) ([]sbom.Image, e
 			blobs[b.Digest] = b
 		}
 	}
-	s := &surveyor{gathered: g, layers: map[string]*sbom.Layer{}, progress: o.Progress, transfer: o.Transfer, temporary: o.TemporaryPath}
+	var err error
+	g.spool, err = bundle.NewSpool(o.Output, g.Content, bundle.CreateOptions{Directory: o.Directory, PartBytes: o.PartBytes},
+		func(digest string) bool { return g.distant[digest] && g.options.Cache == "" })
+	if err != nil {
+		return nil, err
+	}
+	s := &surveyor{spool: g.spool, layers: map[string]*sbom.Layer{}, progress: o.Progress, transfer: o.Transfer}
 	var images []sbom.Image
 	var layersOf [][]string
 	for _, image := range g.Content.Manifest.Images {
@@ -134,9 +144,8 @@ func layerDigests(ctx context.Context, manifest *bundle.Blob) ([]string, error) 
 
 // surveyor looks through layers, several at a time.
 type surveyor struct {
-	gathered  *Gathered
-	order     []*bundle.Blob
-	temporary string // folder
+	spool *bundle.Spool
+	order []*bundle.Blob
 
 	mu          sync.Mutex
 	layers      map[string]*sbom.Layer // by digest; nil: not looked through, or not what a layer must be
@@ -146,33 +155,15 @@ type surveyor struct {
 }
 
 func (s *surveyor) run(ctx context.Context) error {
-	var offset int64 // in the spool
-	offsets := map[*bundle.Blob]int64{}
 	for _, b := range s.order {
 		s.total += b.Size
-		if s.gathered.distant[b.Digest] && s.gathered.options.Cache == "" {
-			offsets[b] = offset
-			offset += b.Size
-		}
-	}
-	if offset > 0 {
-		if err := s.gathered.openSpool(s.temporary); err != nil {
-			return err
-		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(leastSurveyed, runtime.GOMAXPROCS(0)))
 	longestFirst := slices.SortedStableFunc(slices.Values(s.order), func(a, b *bundle.Blob) int { return cmp.Compare(b.Size, a.Size) })
 	for _, b := range longestFirst { // none of them is left alone with one core at the end
-		offset, distant := offsets[b]
 		group.Go(func() error {
-			var err error
-			if distant {
-				err = s.fetch(ctx, b, offset)
-			} else {
-				err = s.read(ctx, b)
-			}
-			if err != nil {
+			if err := s.survey(ctx, b); err != nil {
 				return fmt.Errorf("layer %s: %w", b.Digest, err)
 			}
 			return nil
@@ -181,30 +172,16 @@ func (s *surveyor) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// openSpool makes the file for what is fetched. It has no name: it is gone when it is closed, however the process ends.
-func (g *Gathered) openSpool(folder string) (err error) {
-	if g.spool, err = os.CreateTemp(folder, ".airgap-layers-*"); err != nil {
-		return err
+// survey looks through a layer on its way into the spool, from which it is read from then on. One that has no room there is read again
+// when the bundle is written, so that it is the same must be found here.
+func (s *surveyor) survey(ctx context.Context, b *bundle.Blob) error {
+	if spooled := s.spool.Layer(b.Digest); spooled != nil {
+		if err := s.look(ctx, b, spooled); err != nil {
+			return err
+		}
+		b.Open = spooled.Open
+		return spooled.Close()
 	}
-	return os.Remove(g.spool.Name())
-}
-
-// fetch looks through a layer on its way into the spool, from which it is read from then on. Whether it is what it should be is found
-// when it is written to the bundle: the same bytes.
-func (s *surveyor) fetch(ctx context.Context, b *bundle.Blob, offset int64) error {
-	spool, size := s.gathered.spool, b.Size
-	if err := s.look(ctx, b, io.NewOffsetWriter(spool, offset)); err != nil {
-		return err
-	}
-	b.Open = func(context.Context) (io.ReadCloser, error) {
-		return io.NopCloser(io.NewSectionReader(spool, offset, size)), nil
-	}
-	return nil
-}
-
-// read looks through a layer that lies here, or goes into the cache. It is read again when the bundle is written, so that it is the same must be
-// found here.
-func (s *surveyor) read(ctx context.Context, b *bundle.Blob) error {
 	hash := sha256.New()
 	if err := s.look(ctx, b, hash); err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"runtime"
 	"slices"
@@ -63,10 +62,10 @@ type Gathered struct {
 	spec    *Spec
 	options Options
 	distant map[string]bool // digests of the layers that are fetched anew each time they are opened
-	spool   *os.File        // what Attest has fetched; nil: nothing
+	spool   *bundle.Spool   // what Attest has fetched; nil: nothing
 }
 
-// Close closes the archives that the content reads from.
+// Close closes what the content reads from: archives, and the spool unless a bundle was made of it.
 func (g *Gathered) Close() error {
 	var errs []error
 	for _, t := range g.trees {
@@ -75,7 +74,6 @@ func (g *Gathered) Close() error {
 	g.trees = nil
 	if g.spool != nil {
 		errs = append(errs, g.spool.Close())
-		g.spool = nil
 	}
 	return errors.Join(errs...)
 }

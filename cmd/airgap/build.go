@@ -177,13 +177,13 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	defer gathered.Close()
 	gathered.Content.Since = since
 
-	if err := e.attest(ctx, gathered, o, keys); err != nil {
+	if err := e.attest(ctx, gathered, o, keys, partBytes); err != nil {
 		return err
 	}
 	bar := e.progress("build", o.output)
 	defer bar.Stop()
 	manifest, err := bundle.Create(ctx, o.bundle, gathered.Content, bundle.CreateOptions{
-		Signers: keys, Concurrency: o.concurrency, PartBytes: partBytes, Progress: bar.Set, Transfer: bar.Begin,
+		Signers: keys, Concurrency: o.concurrency, PartBytes: partBytes, Spool: gathered.Spool(), Progress: bar.Set, Transfer: bar.Begin,
 	})
 	if err != nil {
 		return fileSizeHint(err)
@@ -231,13 +231,13 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 func temporaryFolder(output string) string { return filepath.Dir(strings.TrimSuffix(output, "/")) }
 
 // attest adds the statements that are wanted.
-func (e *env) attest(ctx context.Context, gathered *source.Gathered, o buildOptions, keys []*signing.PrivateKey) error {
+func (e *env) attest(ctx context.Context, gathered *source.Gathered, o buildOptions, keys []*signing.PrivateKey, partBytes int64) error {
 	if !o.sbom && !o.provenance {
 		return nil
 	}
 	options := source.AttestOptions{
 		Provenance: o.provenance, SBOM: o.sbom, Signers: keys, Builder: o.builder,
-		TemporaryPath: temporaryFolder(o.bundle),
+		Output: o.bundle, PartBytes: partBytes,
 	}
 	if o.sbom {
 		bar := e.progress("sbom", o.output)
