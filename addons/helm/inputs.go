@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"airgap/internal/helmchart"
@@ -37,20 +38,31 @@ func (c *Controller) gather(ctx context.Context, chart *helmchart.Chart, config 
 	if config != nil && config.Spec.FailurePolicy != "" {
 		in.policy = config.Spec.FailurePolicy
 	}
-	layers, err := layersOf(ctx, c.typed, chart, config)
+	layers, err := chart.Layers(config, c.secretData(ctx))
 	if err != nil {
 		return in, err
 	}
-	if in.values, err = merge(layers, chart.Spec.Set); err != nil {
-		return in, err
+	if in.values, err = helmchart.Merge(layers, chart.Spec.Set); err != nil {
+		return in, invalid{err}
 	}
-	layers = slices.DeleteFunc(layers, func(l layer) bool { return l.silent })
-	loud, err := merge(layers, chart.Spec.Set)
+	layers = slices.DeleteFunc(layers, func(l helmchart.Layer) bool { return l.Silent })
+	loud, err := helmchart.Merge(layers, chart.Spec.Set)
 	if err != nil {
-		return in, err
+		return in, invalid{err}
 	}
 	in.hash, err = hashOf(chart, loud)
 	return in, err
+}
+
+// secretData reads Secrets of the cluster.
+func (c *Controller) secretData(ctx context.Context) helmchart.Secrets {
+	return func(namespace, name string) (map[string][]byte, error) {
+		secret, err := c.typed.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		return secret.Data, nil
+	}
 }
 
 func timeoutOf(chart *helmchart.Chart) time.Duration {

@@ -31,11 +31,12 @@ func TestValuesAreMergedInOrder(t *testing.T) {
 		},
 	}}
 	config := &helmchart.Config{Spec: helmchart.ConfigSpec{ValuesContent: "from: config\ntable: {b: {c: 3}}\nlist: [3]\ngone: null\n", Values: map[string]any{"over": "config"}}}
-	layers, err := layersOf(context.Background(), client, chart, config)
+	secrets := (&Controller{typed: client}).secretData(context.Background())
+	layers, err := chart.Layers(config, secrets)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := merge(layers, chart.Spec.Set)
+	got, err := helmchart.Merge(layers, chart.Spec.Set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,10 +69,10 @@ dots.in.key: x
 		t.Errorf("the HelmChart's own tree was changed: %v", table)
 	}
 	chart.Spec.Set, chart.Spec.ValuesSecrets = nil, nil
-	if layers, err = layersOf(context.Background(), client, chart, config); err != nil {
+	if layers, err = chart.Layers(config, secrets); err != nil {
 		t.Fatal(err)
 	}
-	if got, err = merge(layers, nil); err != nil || got["from"] != "config" {
+	if got, err = helmchart.Merge(layers, nil); err != nil || got["from"] != "config" {
 		t.Errorf("a HelmChartConfig is above a HelmChart's values: %v, error %v", got["from"], err)
 	}
 }

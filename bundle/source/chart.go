@@ -38,13 +38,36 @@ type loadedChart struct {
 	origin  string // manifest digest of an oci:// chart; "" for local ones
 }
 
+// readChart reads a packaged chart. folder is where to mend it.
+func readChart(archive []byte, folder string) (*loadedChart, error) {
+	l := &loadedChart{archive: archive}
+	var err error
+	if l.chart, err = l.fresh(); err != nil {
+		return nil, err
+	}
+	if missing := missingDependencies(l.chart); len(missing) > 0 {
+		return nil, fmt.Errorf("found in Chart.yaml, but missing in charts/ directory: %s; run `helm dependency build %s`", strings.Join(missing, ", "), folder)
+	}
+	return l, nil
+}
+
+// fresh reads the chart once more: rendering prunes one to the subcharts that are enabled.
+func (l *loadedChart) fresh() (*chart.Chart, error) {
+	c, err := loader.LoadArchive(bytes.NewReader(l.archive))
+	if err != nil {
+		return nil, fmt.Errorf("not a Helm chart: %w", err)
+	}
+	return c, nil
+}
+
 // loadChart reads a chart folder, .tgz or oci:// chart. locked is the manifest digest that an
 // oci:// chart must have ("" if any).
 func (g *gatherer) loadChart(ctx context.Context, c Chart, locked string) (*loadedChart, error) {
-	var l loadedChart
+	var archive []byte
+	var origin string
 	var err error
 	if strings.HasPrefix(c.Chart, chartScheme) {
-		l.archive, l.origin, err = g.pullChart(ctx, c, locked)
+		archive, origin, err = g.pullChart(ctx, c, locked)
 	} else {
 		file := g.spec.file(c.Chart)
 		var info os.FileInfo
@@ -52,23 +75,22 @@ func (g *gatherer) loadChart(ctx context.Context, c Chart, locked string) (*load
 			return nil, err
 		}
 		if info.IsDir() {
-			if l.archive, err = packageChart(file); err != nil {
+			if archive, err = packageChart(file); err != nil {
 				return nil, err
 			}
 		} else {
-			l.archive, err = readLimited(file, maxChartBytes)
+			archive, err = readLimited(file, maxChartBytes)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if l.chart, err = loader.LoadArchive(bytes.NewReader(l.archive)); err != nil {
-		return nil, fmt.Errorf("not a Helm chart: %w", err)
+	l, err := readChart(archive, c.Chart)
+	if err != nil {
+		return nil, err
 	}
-	if missing := missingDependencies(l.chart); len(missing) > 0 {
-		return nil, fmt.Errorf("found in Chart.yaml, but missing in charts/ directory: %s; run `helm dependency build %s`", strings.Join(missing, ", "), c.Chart)
-	}
-	return &l, nil
+	l.origin = origin
+	return l, nil
 }
 
 // missingDependencies are the names of the charts that one says it needs and does not have with it.

@@ -1,115 +1,130 @@
 package source
 
 import (
-	"bytes"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 
 	"helm.sh/helm/v3/pkg/chart"
-	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	"sigs.k8s.io/yaml"
 )
 
+// chartRelease is a chart and how it is to be installed.
+type chartRelease struct {
+	origin          string // what a mention of an image begins with: "chart podinfo"
+	file            string // what one ends with that no template makes
+	name, namespace string
+	loaded          *loadedChart
+	values          map[string]any
+	tests           bool      // what its tests need is carried too
+	atMost          certainty // of what is found
+	advice          string    // what to say if it does not render
+}
+
 // render finds the images of a chart: in what an install would apply, hooks and CRDs included, and in what its
 // maker says beside. A chart that asks what the cluster can do is rendered for both answers, and the
 // images of either count: the site's cluster may have what this one has not.
-func (g *gatherer) render(c Chart, l *loadedChart, values []byte) ([]named, error) {
-	settings := map[string]any{}
-	if err := yaml.Unmarshal(values, &settings); err != nil {
-		return nil, fmt.Errorf("%s: %w", c.Values, err)
-	}
-	whole, err := loader.LoadArchive(bytes.NewReader(l.archive)) // rendering prunes the other
+func (g *gatherer) render(r chartRelease) (findings, error) {
+	whole, err := r.loaded.fresh() // rendering prunes the other
 	if err != nil {
-		return nil, err
+		return findings{}, err
+	}
+	pruned, err := r.loaded.fresh()
+	if err != nil {
+		return findings{}, err
 	}
 	asked := askedCapabilities(whole)
-	found, failure := g.renderFor(c, l.chart, settings, nil)
+	found, failure := g.renderFor(r, pruned, nil)
 	if len(asked) > 0 {
-		second, err := loader.LoadArchive(bytes.NewReader(l.archive))
+		second, err := r.loaded.fresh()
 		if err != nil {
-			return nil, err
+			return findings{}, err
 		}
-		more, err := g.renderFor(c, second, settings, asked)
+		more, err := g.renderFor(r, second, asked)
 		switch {
 		case failure != nil && err != nil:
-			return nil, fmt.Errorf("%w; the chart asks whether the cluster has %s: it renders neither with nor without", failure, strings.Join(asked, ", "))
+			return findings{}, fmt.Errorf("%w; the chart asks whether the cluster has %s: it renders neither with nor without", failure, strings.Join(asked, ", "))
 		case failure != nil:
-			return nil, fmt.Errorf("%w; it renders only where the cluster has %s: have what brings that installed before, in this bundle or another, and "+
+			return findings{}, fmt.Errorf("%w; it renders only where the cluster has %s: have what brings that installed before, in this bundle or another, and "+
 				"list the chart's images in spec.images", failure, strings.Join(asked, ", "))
 		case err == nil:
-			found = append(found, onlyIn(more, found, " if the cluster has "+strings.Join(asked, ", "))...)
+			found.addNew(more, " if the cluster has "+strings.Join(asked, ", "))
 		}
 	}
 	if failure != nil {
-		return nil, withValues(c, failure)
+		return findings{}, fmt.Errorf("%w%s", failure, r.advice)
 	}
-	annotated, err := annotatedImages(l.chart, "chart "+c.Name)
+	annotated, err := annotatedImages(pruned, r.origin)
 	if err != nil {
-		return nil, err
+		return findings{}, err
 	}
-	found = append(found, annotated...)
-	configured, err := chartutil.CoalesceValues(whole, settings)
+	found.images = append(found.images, annotated...)
+	configured, err := chartutil.CoalesceValues(whole, r.values)
 	if err != nil {
-		return nil, err
+		return findings{}, err
 	}
-	return append(found, onlyIn(valueImages(whole, configured, "chart "+c.Name, ""), found, "")...), nil
+	found.addNew(findings{images: valueImages(whole, configured, r.origin, "")}, "")
+	found.bound(r.atMost, "")
+	return found, nil
 }
 
-// withValues adds to the error of a chart that does not render that it was rendered with no values but its own.
-func withValues(c Chart, err error) error {
-	if c.Values != "" {
-		return err
-	}
-	return fmt.Errorf("%w (it was rendered with its own values; give it yours with `values: FILE`)", err)
-}
-
-// renderFor renders a chart for a cluster that has further API versions, and finds the images in what comes out.
-// Its tests, which no install runs, are optional unless the entry in airgap.yaml wants them.
-func (g *gatherer) renderFor(c Chart, from *chart.Chart, settings map[string]any, apiVersions []string) ([]named, error) {
-	manifest, hooks, err := renderChart(from, settings, cluster{c.Name, c.Namespace, g.options.KubernetesVersion, apiVersions})
+// renderFor renders a chart for a cluster that has further API versions, and finds what is in what comes out.
+// The images of its tests, which no install runs, are optional unless they are wanted.
+func (g *gatherer) renderFor(r chartRelease, from *chart.Chart, apiVersions []string) (findings, error) {
+	manifest, hooks, err := renderChart(from, r.values, cluster{r.name, r.namespace, g.options.KubernetesVersion, apiVersions})
 	if err != nil {
-		return nil, fmt.Errorf("does not render: %w", err)
+		return findings{}, fmt.Errorf("does not render: %w", err)
 	}
-	origin := "chart " + c.Name
-	found, err := imagesIn(manifest, origin, c.Chart)
+	found, err := findIn(manifest, r.origin, r.file, r.namespace)
 	if err != nil {
-		return nil, fmt.Errorf("renders to what is not YAML: %w", err)
+		return findings{}, fmt.Errorf("renders to what is not YAML: %w", err)
 	}
 	for _, hook := range hooks {
 		_, file, _ := strings.Cut(hook.Path, "/")
-		more, err := imagesIn([]byte(hook.Manifest), origin, file)
+		more, err := findIn([]byte(hook.Manifest), r.origin, file, r.namespace)
 		if err != nil {
-			return nil, fmt.Errorf("hook %s renders to what is not YAML: %w", hook.Path, err)
+			return findings{}, fmt.Errorf("hook %s renders to what is not YAML: %w", hook.Path, err)
 		}
-		if !c.Tests && !slices.ContainsFunc(hook.Events, func(e helmrelease.HookEvent) bool { return e != helmrelease.HookTest }) {
-			for i := range more {
-				more[i].optional = true
-				more[i].Where += ", a test"
-			}
+		if !r.tests && !slices.ContainsFunc(hook.Events, func(e helmrelease.HookEvent) bool { return e != helmrelease.HookTest }) {
+			more.bound(hint, ", a test")
 		}
-		found = append(found, more...)
+		found.add(more)
 	}
 	return found, nil
 }
 
-// onlyIn are the images of more that found does not have, with a condition added to why.
-func onlyIn(more, found []named, condition string) []named {
-	have := map[string]bool{}
-	for _, image := range found {
-		have[image.reference] = true
+// bound lowers the certainty of all that was found, and adds a condition to why.
+func (f *findings) bound(atMost certainty, condition string) {
+	for i := range f.images {
+		image := &f.images[i]
+		image.optional = image.optional || atMost == hint
+		image.Guessed = image.Guessed || atMost == likely
+		image.Where += condition
 	}
-	var only []named
-	for _, image := range more {
-		if !have[image.reference] {
-			image.Where += condition
-			only = append(only, image)
-		}
+	for i := range f.declared {
+		at := &f.declared[i].at
+		at.atMost = max(at.atMost, atMost)
+		at.file += condition
 	}
-	return only
+}
+
+// addNew adds what is in more and not yet here, with a condition to why.
+func (f *findings) addNew(more findings, condition string) {
+	images, objects := slices.Clone(f.images), slices.Clone(f.declared)
+	only := findings{
+		images: slices.DeleteFunc(more.images, func(image named) bool {
+			return slices.ContainsFunc(images, func(have named) bool { return have.reference == image.reference })
+		}),
+		declared: slices.DeleteFunc(more.declared, func(d declared) bool {
+			return slices.ContainsFunc(objects, func(have declared) bool { return reflect.DeepEqual(have.object, d.object) })
+		}),
+	}
+	only.bound(sure, condition)
+	f.add(only)
 }
 
 // capabilityQuestion is how a template asks for an API version or a kind.
@@ -197,8 +212,8 @@ func valueImages(c *chart.Chart, values map[string]any, origin, below string) []
 		found = append(found, valueImages(sub, nested, origin, below+sub.Name()+".")...)
 	}
 	w.guess(own, "")
-	for i := range w.found {
-		w.found[i].Where = strings.Replace(w.found[i].Where, "value, field ", "value "+below, 1)
+	for i := range w.images {
+		w.images[i].Where = strings.Replace(w.images[i].Where, "value, field ", "value "+below, 1)
 	}
-	return append(found, w.found...)
+	return append(found, w.images...)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/opencontainers/go-digest"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"airgap/bundle"
 	"airgap/internal/registryclient"
@@ -31,8 +32,9 @@ var objectsName = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9._]{0,198}[A-Za-z0
 // manifests name.
 func (g *gatherer) localContent(ctx context.Context) error {
 	for i, chart := range g.spec.Spec.Charts {
-		if err := g.chart(ctx, chart); err != nil {
-			return fmt.Errorf("chart %s (%s): %w", chart.Name, g.spec.place(fmt.Sprintf("spec.charts[%d]", i)), err)
+		node := fmt.Sprintf("spec.charts[%d]", i)
+		if err := g.chart(ctx, chart, node); err != nil {
+			return fmt.Errorf("chart %s (%s): %w", chart.Name, g.spec.place(node), err)
 		}
 	}
 	for i, pattern := range g.spec.Spec.Manifests {
@@ -45,18 +47,15 @@ func (g *gatherer) localContent(ctx context.Context) error {
 			return fmt.Errorf("file %s (%s): %w", file.Source, g.spec.place(fmt.Sprintf("spec.files[%d]", i)), err)
 		}
 	}
-	return nil
+	return g.renderCharts()
 }
 
-// chart adds a chart.
-func (g *gatherer) chart(ctx context.Context, c Chart) error {
+// chart adds a chart, which node of airgap.yaml names.
+func (g *gatherer) chart(ctx context.Context, c Chart, node string) error {
 	if slices.ContainsFunc(g.content.Manifest.Charts, func(other bundle.Chart) bool { return other.Release == c.Name }) {
 		return errors.New("a bundle of spec.from has a release of that name too")
 	}
-	from := c.Chart
-	if c.Version != "" {
-		from += ":" + c.Version
-	}
+	from := c.from()
 	loaded, err := g.loadChart(ctx, c, g.options.Lock.chart(from))
 	if errors.Is(err, registryclient.ErrNotFound) && g.options.Lock.chart(from) != "" {
 		err = fmt.Errorf("airgap.lock holds it to %s, which the registry has no longer; `airgap build --update` takes the present one: %w",
@@ -71,16 +70,11 @@ func (g *gatherer) chart(ctx context.Context, c Chart) error {
 			return err
 		}
 	}
-	// The blobs first: rendering prunes the chart in memory to the subcharts that are enabled.
 	blobs, entry, err := loaded.blobs(c, values)
 	if err != nil {
 		return err
 	}
-	found, err := g.render(c, loaded, values)
-	if err != nil {
-		return err
-	}
-	g.found = append(g.found, found...)
+	g.entries = append(g.entries, chartEntry{c, node, loaded, values})
 	g.content.Blobs = append(g.content.Blobs, blobs...)
 	g.content.Manifest.Charts = append(g.content.Manifest.Charts, entry)
 	locked := loaded.origin
@@ -109,11 +103,11 @@ func (g *gatherer) objects(ctx context.Context, pattern string) error {
 			return err
 		}
 		base := filepath.Base(file)
-		found, err := imagesIn(data, "manifest", base)
+		found, err := findIn(data, "manifest", base, metav1.NamespaceDefault)
 		if err != nil {
 			return err
 		}
-		g.found = append(g.found, found...)
+		g.found.add(found)
 		name := strings.TrimSuffix(base, filepath.Ext(base))
 		if !objectsName.MatchString(name) {
 			return fmt.Errorf("%s: want a name of letters, digits, dots, dashes and underscores", base)

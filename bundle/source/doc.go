@@ -20,7 +20,8 @@
 // # Which images are found
 //
 // Charts are rendered as an install would, hooks and CRDs included, and once more for a cluster that has every API version the
-// chart asks for. Carried are
+// chart asks for. The charts in HelmCharts (helm.cattle.io/v1), of spec.manifests or made by other charts, are rendered as the node's
+// Helm controller will, with the values of their HelmChartConfigs and of Secrets that are in the bundle. Carried are
 //   - the images of typed PodSpecs, of PodSpecs inside custom resources, and of a chart's annotation helm.sh/images;
 //   - as guesses, which spec.ignoreImages can rule out: fields of custom resources that are called as images are, and objects in
 //     the data of ConfigMaps.

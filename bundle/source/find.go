@@ -56,11 +56,21 @@ var builtInGroups = []string{"", "apps", "batch", "extensions", "autoscaling", "
 	"admissionregistration.k8s.io", "apiregistration.k8s.io", "scheduling.k8s.io", "coordination.k8s.io",
 	"discovery.k8s.io", "node.k8s.io", "flowcontrol.apiserver.k8s.io", "certificates.k8s.io", "events.k8s.io"}
 
-// imagesIn finds the images in a stream of YAML documents. origin is what a mention begins
-// with ("chart podinfo"), file what it ends with unless the stream's own "# Source:" comments,
-// which Helm writes, say better.
-func imagesIn(stream []byte, origin, file string) ([]named, error) {
-	var found []named
+// findings are what objects lead to: images, and what the node's Helm controller makes more objects of.
+type findings struct {
+	images   []named
+	declared []declared
+}
+
+func (f *findings) add(more findings) {
+	f.images = append(f.images, more.images...)
+	f.declared = append(f.declared, more.declared...)
+}
+
+// findIn looks into a stream of YAML documents. origin is what a mention begins with ("chart podinfo"), file what it ends with unless the
+// stream's own "# Source:" comments, which Helm writes, say better; namespace is that of objects that do not say theirs.
+func findIn(stream []byte, origin, file, namespace string) (findings, error) {
+	var found findings
 	err := eachDocument(stream, func(document []byte) error {
 		from := file
 		if m := sourceComment.FindSubmatch(document); m != nil {
@@ -70,13 +80,13 @@ func imagesIn(stream []byte, origin, file string) ([]named, error) {
 		if err := yaml.Unmarshal(document, &object); err != nil {
 			return fmt.Errorf("%s: %w", from, err)
 		}
-		w := walker{origin: origin, file: from}
+		w := walker{origin: origin, file: from, namespace: namespace}
 		w.object(object)
-		found = append(found, w.found...)
+		found.add(w.findings)
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return findings{}, err
 	}
 	return found, nil
 }
@@ -100,20 +110,28 @@ func eachDocument(stream []byte, take func(document []byte) error) error {
 // sourceComment is how Helm says which template made a document: "# Source: podinfo/templates/x.yaml".
 var sourceComment = regexp.MustCompile(`(?m)\A(?:---\n)?\s*# Source: [^/\n]+/(.+)$`)
 
-// walker collects the images of one object.
+// walker looks into one object.
 type walker struct {
+	findings
 	origin, file string
 	title        string    // "Deployment demo/podinfo"
+	namespace    string    // of an object that does not say its own
 	atMost       certainty // of what is found here
 	defaultTag   string    // of a repository whose tag is empty
-	found        []named
 }
 
 // name notes an image.
 func (w *walker) name(reference, what string, c certainty) {
 	c = max(c, w.atMost)
 	where := fmt.Sprintf("%s: %s, %s (%s)", w.origin, w.title, what, w.file)
-	w.found = append(w.found, named{reference, Mention{where, c != sure}, c == hint})
+	w.images = append(w.images, named{reference, Mention{where, c != sure}, c == hint})
+}
+
+// inside looks into an object that is in this one.
+func (w *walker) inside(object map[string]any, title string, atMost certainty) {
+	within := walker{origin: w.origin, file: w.file, title: title, namespace: w.namespace, atMost: atMost}
+	within.object(object)
+	w.add(within.findings)
 }
 
 // object walks a whole object, or the items of a List.
@@ -126,9 +144,7 @@ func (w *walker) object(object map[string]any) {
 	if items, ok := object["items"].([]any); ok && strings.HasSuffix(kind, "List") {
 		for _, item := range items {
 			if o, ok := item.(map[string]any); ok {
-				within := walker{origin: w.origin, file: w.file, title: w.title, atMost: w.atMost}
-				within.object(o)
-				w.found = append(w.found, within.found...)
+				w.inside(o, w.title, w.atMost)
 			}
 		}
 		return
@@ -143,6 +159,9 @@ func (w *walker) object(object map[string]any) {
 	group, _, grouped := strings.Cut(apiVersion, "/")
 	if !grouped {
 		group = ""
+	}
+	if w.declare(group, kind, object) {
+		return
 	}
 	if !slices.Contains(builtInGroups, group) {
 		w.guess(object, "")

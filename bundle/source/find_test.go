@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestImagesIn(t *testing.T) {
+func TestFindIn(t *testing.T) {
 	for _, test := range []struct{ name, objects, want string }{
 		{"pod", "kind: Pod\napiVersion: v1\nmetadata: {name: p, namespace: ns}\nspec: {ephemeralContainers: [{name: e, image: a}]}",
 			"a: o: Pod ns/p, ephemeral container e (f)"},
@@ -37,12 +37,12 @@ func TestImagesIn(t *testing.T) {
 		{"a pod that is not one", "kind: Pod\napiVersion: v1\nmetadata: []\nspec: {containers: no}", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			found, err := imagesIn([]byte(test.objects), "o", "f")
+			found, err := findIn([]byte(test.objects), "o", "f", "default")
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, image := range found {
+			for _, image := range found.images {
 				line := image.reference + ": " + image.Where
 				if image.Guessed {
 					line += "?"
@@ -67,22 +67,22 @@ func TestEveryKindWithPods(t *testing.T) {
 			object = fmt.Sprintf("{%s: %s}", path[i], object)
 		}
 		text := fmt.Sprintf("{apiVersion: apps/v1, kind: %s, metadata: {name: x}, %s", kind, strings.TrimPrefix(object, "{"))
-		found, err := imagesIn([]byte(text), "o", "f")
-		if err != nil || len(found) != 1 || found[0].reference != "a" {
+		found, err := findIn([]byte(text), "o", "f", "default")
+		if err != nil || len(found.images) != 1 || found.images[0].reference != "a" {
 			t.Errorf("%s: %v, %v", kind, found, err)
 		}
 	}
 }
 
-func FuzzImagesIn(f *testing.F) {
+func FuzzFindIn(f *testing.F) {
 	f.Add([]byte("kind: Pod\napiVersion: v1\nmetadata: {name: p}\nspec: {containers: [{image: a}]}\n---\nkind: List\napiVersion: v1\nitems: [1]"))
 	f.Add([]byte("kind: X\napiVersion: e.com/v1\nspec: [[{image: [], repository: a, tag: b}]]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		found, err := imagesIn(data, "o", "f")
-		if err != nil && found != nil {
+		found, err := findIn(data, "o", "f", "default")
+		if err != nil && (found.images != nil || found.declared != nil) {
 			t.Errorf("%v beside %v", found, err)
 		}
-		for _, image := range found {
+		for _, image := range found.images {
 			if image.Guessed && !isReference(image.reference) {
 				t.Errorf("guessed %q", image.reference)
 			}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"path"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +35,9 @@ type Options struct {
 	// Progress is told how much of a bundle of spec.from that does not lie here has been fetched. May be nil.
 	Progress func(done, total int64)
 	Transfer func(label string, bytes int64) *progress.Transfer // as in [bundle.CreateOptions]
+
+	// Notice is told, in a sentence each, of images that the build cannot look for. May be nil.
+	Notice func(text string)
 
 	AirgapVersion     string // of distributions that do not say theirs
 	KubernetesVersion string // "v1.37.1": likewise, and what charts are rendered for
@@ -95,7 +96,8 @@ type gatherer struct {
 
 	bases    []*base
 	explicit []*wantedImage // spec.images, in order
-	found    []named        // in charts and manifests, in order
+	entries  []chartEntry   // of spec.charts
+	found    findings       // in charts and manifests, in order
 	images   map[string]*wantedImage
 	optional map[string]*wantedImage // hinted at, and not carried
 	content  bundle.Content
@@ -116,24 +118,10 @@ func newGatherer(spec *Spec, options Options) (*gatherer, error) {
 		spec: spec, options: options,
 		images: map[string]*wantedImage{}, optional: map[string]*wantedImage{}, distant: map[string]bool{},
 	}
-	g.platforms = options.Platforms
-	if g.platforms == nil {
-		g.platforms = spec.Spec.Platforms
-	}
-	if g.platforms == nil {
-		g.platforms = []string{"linux/" + runtime.GOARCH}
-	}
-	g.platforms = slices.Clone(g.platforms)
-	for i, platform := range g.platforms {
-		normal, err := parsePlatform(platform)
-		if err != nil {
-			return nil, &Error{[]string{fmt.Sprintf("platform %q: want os/architecture, as in \"linux/amd64\"", platform)}}
-		}
-		g.platforms[i] = normal
-	}
-	slices.Sort(g.platforms)
-	g.platforms = slices.Compact(g.platforms)
 	var err error
+	if g.platforms, err = spec.Platforms(options.Platforms); err != nil {
+		return nil, err
+	}
 	g.registries, err = newRegistries(options.Cache)
 	return g, err
 }

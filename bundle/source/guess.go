@@ -59,9 +59,7 @@ func (w *walker) configMap(object map[string]any) {
 		what := "key " + key
 		if objects, err := decodeObjects(text); err == nil && len(objects) > 0 {
 			for _, inner := range objects {
-				within := walker{origin: w.origin, file: w.file, title: w.title + ", " + what + ": ", atMost: max(w.atMost, likely)}
-				within.object(inner)
-				w.found = append(w.found, within.found...)
+				w.inside(inner, w.title+", "+what+": ", max(w.atMost, likely))
 			}
 			continue
 		}

@@ -199,7 +199,7 @@ func (g *gatherer) nameFound(fetch *[]*wantedImage) error {
 			}
 		}
 	}
-	slices.SortStableFunc(g.found, func(a, b named) int {
+	slices.SortStableFunc(g.found.images, func(a, b named) int {
 		switch {
 		case a.optional == b.optional:
 			return 0
@@ -208,7 +208,7 @@ func (g *gatherer) nameFound(fetch *[]*wantedImage) error {
 		}
 		return 1
 	})
-	for _, found := range g.found {
+	for _, found := range g.found.images {
 		ref, err := Normalize(found.reference)
 		if err != nil {
 			return fmt.Errorf("%s: %q is not an image reference: %w", found.Where, found.reference, err)

@@ -3,6 +3,7 @@ package source
 import (
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -85,6 +86,14 @@ type Chart struct {
 	Tests     bool   `yaml:"tests"`             // carry the images of its tests too, for `helm test`
 }
 
+// from is what the lock calls the source of the chart.
+func (c Chart) from() string {
+	if c.Version == "" {
+		return c.Chart
+	}
+	return c.Chart + ":" + c.Version
+}
+
 // File is a file to place on each machine.
 type File struct {
 	Source string `yaml:"source" need:"true"`
@@ -109,6 +118,28 @@ func (e *Error) Error() string { return strings.Join(e.Problems, "\n") }
 // LockPath is where the lock of this file lies: beside it, with the extension .lock.
 func (s *Spec) LockPath() string {
 	return strings.TrimSuffix(s.path, filepath.Ext(s.path)) + ".lock"
+}
+
+// Platforms are those that a bundle of this file is for, sorted and in normal form: instead of spec.platforms those given, unless there
+// are none, and this machine's if neither says any.
+func (s *Spec) Platforms(instead []string) ([]string, error) {
+	wanted := instead
+	if wanted == nil {
+		wanted = s.Spec.Platforms
+	}
+	if wanted == nil {
+		wanted = []string{"linux/" + runtime.GOARCH}
+	}
+	wanted = slices.Clone(wanted)
+	for i, platform := range wanted {
+		normal, err := parsePlatform(platform)
+		if err != nil {
+			return nil, &Error{[]string{fmt.Sprintf("platform %q: want os/architecture, as in \"linux/amd64\"", platform)}}
+		}
+		wanted[i] = normal
+	}
+	slices.Sort(wanted)
+	return slices.Compact(wanted), nil
 }
 
 // file makes a path of the file relative to the working folder.

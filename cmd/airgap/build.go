@@ -148,11 +148,11 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := o.prove.check(o.since); err != nil {
-		return err
-	}
 	spec, err := loadSpec(o.file)
 	if err != nil {
+		return err
+	}
+	if err := o.prove.check(o.since, spec, o.platforms); err != nil {
 		return err
 	}
 	keys, err := o.key.private(ctx, e)
@@ -169,8 +169,13 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	}
 	fetching := e.progress("from", o.output)
 	options.Progress, options.Transfer = fetching.Set, fetching.Begin
+	var notices []string // told when nothing is drawn over them
+	options.Notice = func(text string) { notices = append(notices, text) }
 	gathered, err := source.Gather(ctx, spec, options)
 	fetching.Stop()
+	for _, notice := range notices {
+		e.notice(notice)
+	}
 	if err != nil {
 		return gatherHint(err)
 	}
@@ -226,6 +231,9 @@ func (e *env) build(ctx context.Context, o buildOptions) error {
 	}
 	return p.err
 }
+
+// notice tells what a build cannot look for.
+func (e *env) notice(text string) { fmt.Fprintf(e.stderr, "note: %s\n", text) }
 
 // temporaryFolder is where what a build fetches first lies until it is written to output: on the same disk, which has room for it.
 func temporaryFolder(output string) string { return filepath.Dir(strings.TrimSuffix(output, "/")) }

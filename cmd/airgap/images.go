@@ -17,8 +17,9 @@ func newImagesCommand(e *env) *cobra.Command {
 		Use:   "images",
 		Short: "List every image that airgap.yaml, its charts and manifests need, and why",
 		Long: `List every image that airgap.yaml, its charts and manifests need. Charts are rendered as an install would,
-and once more for a cluster that has whatever they ask for. No image is fetched. What is guessed, from fields of
-custom resources that look like images, says so; spec.ignoreImages leaves a wrong guess out.
+and once more for a cluster that has whatever they ask for; so are the charts in HelmCharts, with the values that
+the node's Helm controller will give them. No image is fetched. What is guessed, from fields of custom resources
+that look like images, says so; spec.ignoreImages leaves a wrong guess out.
 
 With --why come also the images that are only hinted at: in arguments and variables of programs, which may start
 them, in ConfigMaps, in a chart's tests and in values that it does not use now. They are not carried;
@@ -49,7 +50,7 @@ func (e *env) images(ctx context.Context, file string, why bool, output string) 
 	}
 	versions := stampedVersions()
 	found, err := source.FindImages(ctx, spec, source.Options{
-		Lock: lock, AirgapVersion: versions.Airgap, KubernetesVersion: versions.Kubernetes,
+		Lock: lock, AirgapVersion: versions.Airgap, KubernetesVersion: versions.Kubernetes, Notice: e.notice,
 	})
 	if err != nil {
 		return err

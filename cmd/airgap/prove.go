@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +37,7 @@ func (f *proveFlags) add(cmd *cobra.Command) {
 }
 
 // check says before the build what would keep the proof from being made after it.
-func (f *proveFlags) check(since string) error {
+func (f *proveFlags) check(since string, spec *source.Spec, instead []string) error {
 	if !f.wanted {
 		return nil
 	}
@@ -43,6 +45,14 @@ func (f *proveFlags) check(since string) error {
 		if inventory, err := inventoryFile(since); err == nil && inventory != nil || !media.IsPath(since) {
 			return &usageError{fmt.Errorf("--prove installs what the delta is made on first: --since %s must be that bundle, in a file or folder here", since)}
 		}
+	}
+	platforms, err := spec.Platforms(instead)
+	if err != nil {
+		return err
+	}
+	if here := "linux/" + runtime.GOARCH; !slices.Contains(platforms, here) {
+		return withHint(&usageError{fmt.Errorf("--prove starts the bundle on this machine, which is %s; it is for %s", here, strings.Join(platforms, ", "))},
+			"build with --prove on a machine of one of those platforms, or add --platform %s", here)
 	}
 	if os.Geteuid() != 0 {
 		return withHint(&preflightError{errors.New("--prove starts a node, which root alone may")}, "run it with sudo -E, or build without --prove and prove elsewhere")
@@ -113,23 +123,23 @@ func (e *env) prove(ctx context.Context, o buildOptions, m *bundle.Manifest, key
 	return proof, errors.Join(err, e.removeProof(context.WithoutCancel(ctx), folder))
 }
 
-// proofBundles are the bundles to install, the last of them the one that was built: before a delta what it is a delta of, before one
-// without a distribution the system's.
+// proofBundles are the bundles to install, the last of them the one that was built: before a delta what it is a delta of, before all if
+// there is no distribution the system's.
 func (e *env) proofBundles(o buildOptions, m *bundle.Manifest) ([]string, error) {
 	built := o.bundle
 	if o.split != "" {
 		built = bundle.PartName(built, 1)
 	}
 	bundles := []string{built}
-	switch {
-	case o.since != "":
+	if o.since != "" {
 		bundles = []string{o.since, built}
-	case len(m.Distributions) == 0:
+	}
+	if len(m.Distributions) == 0 {
 		system, err := e.systemBundle()
 		if err != nil {
 			return nil, fmt.Errorf("--prove: the bundle has no distribution to start it with: %w", err)
 		}
-		bundles = []string{system, built}
+		bundles = append([]string{system}, bundles...)
 	}
 	for i, path := range bundles {
 		var err error

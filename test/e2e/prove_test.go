@@ -41,7 +41,16 @@ metadata: {name: nightly, namespace: default}
 spec: {schedule: "0 0 * * *", jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: BUSYBOX}]}}}}}
 `
 
-// operated is what an operator is told: the Helm controller of the node, which finds the chart, and with it the image, in what is one long word to a reader.
+// more is what a newer version has.
+const more = `
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: more, namespace: default}
+spec: {template: {spec: {restartPolicy: Never, containers: [{name: more, image: BUSYBOX, command: ["true"]}]}}}
+`
+
+// operated is what an operator is told: the Helm controller of the node.
 const operated = `
 ---
 apiVersion: helm.cattle.io/v1
@@ -50,8 +59,8 @@ metadata: {name: operated, namespace: kube-system}
 spec: {targetNamespace: default, chartContent: CHART}
 `
 
-// operand is the template in that chart.
-const operand = "{apiVersion: v1, kind: Pod, metadata: {name: operand}, spec: {containers: [{name: main, image: \"registry.example/hidden:7\"}]}}"
+// operand is the template in that chart, which looks into the cluster: where there is none, at the desk, it makes nothing.
+const operand = `{{ if lookup "v1" "Namespace" "" "kube-system" }}{apiVersion: v1, kind: Pod, metadata: {name: operand}, spec: {containers: [{name: main, image: "registry.example/hidden:7"}]}}{{ end }}`
 
 // What airgap build --prove starts is taken down, whatever becomes of it.
 func TestProve(t *testing.T) {
@@ -61,10 +70,10 @@ func TestProve(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	before := traces(t)
-	build := func(name, manifest string, flags ...string) *exec.Cmd {
+	build := func(name, version, manifest string, flags ...string) *exec.Cmd {
 		write(t, filepath.Join(dir, name+"-objects.yaml"), strings.ReplaceAll(manifest, "BUSYBOX", busyboxImage(t)))
-		write(t, filepath.Join(dir, name+".yaml"), fmt.Sprintf("apiVersion: airgap/v1\nkind: Bundle\nmetadata: {name: %s, version: 1.0.0}\nspec:\n"+
-			"  from: [%s]\n  platforms: [linux/amd64]\n  manifests: [%s-objects.yaml]\n", name, site.Built("dist/system.airgap"), name))
+		write(t, filepath.Join(dir, name+".yaml"), fmt.Sprintf("apiVersion: airgap/v1\nkind: Bundle\nmetadata: {name: %s, version: %s}\nspec:\n"+
+			"  from: [%s]\n  platforms: [linux/amd64]\n  manifests: [%s-objects.yaml]\n", name, version, site.Built("dist/system.airgap"), name))
 		cmd := exec.Command(site.Built("bin/airgap"), append([]string{"build", "-f", filepath.Join(dir, name+".yaml"),
 			"-o", filepath.Join(dir, name+".airgap"), "--key", site.Built("dist/development.key"), "--prove", "--prove-settle", "4s"}, flags...)...)
 		cmd.Env = append(os.Environ(), "COSIGN_PASSWORD=")
@@ -80,10 +89,10 @@ func TestProve(t *testing.T) {
 }
 
 // testProofs proves bundles, two at a time.
-func testProofs(t *testing.T, build func(name, manifest string, flags ...string) *exec.Cmd) {
+func testProofs(t *testing.T, build func(name, version, manifest string, flags ...string) *exec.Cmd) {
 	t.Run("a pod that does not become Ready", func(t *testing.T) {
 		t.Parallel() // it waits
-		failed(t, build("crash", strings.Replace(provable, "httpd, -f", "httpd-without, -f", 1), "--prove-timeout", "45s"), 1,
+		failed(t, build("crash", "1.0.0", strings.Replace(provable, "httpd, -f", "httpd-without, -f", 1), "--prove-timeout", "45s"), 1,
 			"not Ready within 45s", "pod default/web-", "image "+busyboxImage(t)+": ")
 	})
 	t.Run("in turn", func(t *testing.T) {
@@ -92,7 +101,7 @@ func testProofs(t *testing.T, build func(name, manifest string, flags ...string)
 	})
 }
 
-func testProofsInTurn(t *testing.T, build func(name, manifest string, flags ...string) *exec.Cmd) {
+func testProofsInTurn(t *testing.T, build func(name, version, manifest string, flags ...string) *exec.Cmd) {
 	t.Run("a bundle that has all", func(t *testing.T) {
 		var report struct {
 			Proof struct {
@@ -101,7 +110,7 @@ func testProofsInTurn(t *testing.T, build func(name, manifest string, flags ...s
 			}
 			NotStarted []string
 		}
-		out := site.MustOutput(t, build("good", provable, "--output", "json", "--split", "100m"))
+		out := site.MustOutput(t, build("good", "1.0.0", provable, "--output", "json", "--split", "100m"))
 		if err := json.Unmarshal([]byte(out), &report); err != nil {
 			t.Fatalf("%v:\n%s", err, out)
 		}
@@ -109,9 +118,20 @@ func testProofsInTurn(t *testing.T, build func(name, manifest string, flags ...s
 			t.Errorf("the proof: %s", out)
 		}
 	})
+	t.Run("a delta", func(t *testing.T) {
+		cmd := build("good", "1.1.0", provable+more)
+		folder := filepath.Dir(cmd.Args[3])
+		cmd.Args = append(cmd.Args, "-o", filepath.Join(folder, "delta.airgap"), "--since", filepath.Join(folder, "good.airgap"))
+		out := site.MustOutput(t, cmd)
+		for _, want := range []string{"a delta: for machines with good 1.0.0", "proved: ", "on a machine with no way out"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("no %q in\n%s", want, out)
+			}
+		}
+	})
 	t.Run("an operator pulls what nothing lists", func(t *testing.T) {
 		chart := base64.StdEncoding.EncodeToString(chartArchive(t, operand))
-		failed(t, build("bad", provable+strings.ReplaceAll(operated, "CHART", chart)), 1, "pod default/operand, image registry.example/hidden:7: neither this bundle nor one before it has it")
+		failed(t, build("bad", "1.0.0", provable+strings.ReplaceAll(operated, "CHART", chart)), 1, "pod default/operand, image registry.example/hidden:7: neither this bundle nor one before it has it")
 	})
 	// What a proof leaves that is killed, its folder and control groups, the next one takes down.
 	for _, end := range []struct {
@@ -119,7 +139,7 @@ func testProofsInTurn(t *testing.T, build func(name, manifest string, flags ...s
 		code   int
 	}{{syscall.SIGKILL, -1}, {syscall.SIGINT, 5}} {
 		t.Run(end.signal.String(), func(t *testing.T) {
-			cmd := build("cut", provable)
+			cmd := build("cut", "1.0.0", provable)
 			stdout, err := cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)
