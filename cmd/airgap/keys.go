@@ -26,7 +26,7 @@ func (k *keyFlags) add(cmd *cobra.Command, about string) {
 
 // addPasswordFlag adds --password-file.
 func addPasswordFlag(cmd *cobra.Command, file *string) {
-	cmd.Flags().StringVar(file, "password-file", "", "`file` with the password of the private key, in its first line (default: "+passwordVariable+", or asked for)")
+	cmd.Flags().StringVar(file, "password-file", "", "`file` with the password of the private key, or the PIN of its token, in its first line (default: "+passwordVariable+", or asked for)")
 }
 
 // private reads the keys. Those that are kept elsewhere sign as long as ctx lasts.

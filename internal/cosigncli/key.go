@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -30,8 +31,17 @@ type Key struct {
 
 // IsURI says whether a --key names a key that cosign reaches, and not a file.
 func IsURI(key string) bool {
-	return strings.Contains(key, "://") || strings.HasPrefix(key, "pkcs11:")
+	return strings.Contains(key, "://") || IsToken(key)
 }
+
+// IsToken says whether a key is in a token that is spoken to by PKCS #11 (a URI of RFC 7512).
+func IsToken(key string) bool { return strings.HasPrefix(key, "pkcs11:") }
+
+// pin is what of a URI unlocks the token.
+var pin = regexp.MustCompile(`([?&;]pin-value=)[^&;]*`)
+
+// Shown is a URI as it may be shown: without a PIN.
+func Shown(uri string) string { return pin.ReplaceAllString(uri, "${1}…") }
 
 // Public returns the public key in PKIX PEM.
 func (k Key) Public(ctx context.Context) ([]byte, error) {

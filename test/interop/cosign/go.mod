@@ -1,3 +1,4 @@
+// Stock cosign 2.6, for tests: the Makefile builds it with PKCS #11 (-tags pkcs11key).
 module airgap/test/interop/cosign
 
 go 1.26

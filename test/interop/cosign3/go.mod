@@ -1,3 +1,4 @@
+// Stock cosign 3.1, for tests: the Makefile builds it with PKCS #11 (-tags pkcs11key).
 module airgap/test/interop/cosign3
 
 go 1.26.0
