@@ -16,6 +16,13 @@ import (
 	"airgap/node/config"
 )
 
+// kine looks for revisions that it was not told of: every serverPoll where other servers of the site write to the same
+// database, and every sqlitePoll where this process alone does, and is told by its own writes.
+const (
+	serverPoll = time.Second
+	sqlitePoll = 10 * time.Second
+)
+
 // maxServerConnections leaves PostgreSQL (100 by default) and MariaDB (151) some for others.
 const maxServerConnections = 60
 
@@ -32,13 +39,14 @@ func newBackend(ctx context.Context, running *sync.WaitGroup, s config.Datastore
 		CompactMinRetain: 1000,
 		CompactBatchSize: 1000,
 		PollBatchSize:    500,
-		PollInterval:     time.Second,
+		PollInterval:     serverPoll,
 		// Connections that are not used any more give their page cache back.
 		ConnectionPoolConfig: generic.ConnectionPoolConfig{MaxIdle: 10, MaxIdleTime: time.Minute},
 	}
 	var backend server.Backend
 	switch s.Kind {
 	case config.SQLite:
+		c.PollInterval = sqlitePoll
 		var dialect *generic.Generic
 		backend, dialect, err = sqlite.NewVariant(ctx, running, "sqlite3", c)
 		if err == nil {

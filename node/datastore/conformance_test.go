@@ -75,6 +75,8 @@ func conformance(t *testing.T, s *subject) {
 		{"made anew among writers", testMadeAnew},
 		{"list by pages at one revision", testPages},
 		{"watch", testWatch},
+		{"a write is seen at once", testPromptness},
+		{"a watch without events learns the revision when asked", testProgress},
 		{"compaction", testCompaction},
 		{"a lease ends", testLease},
 		{"a large value", testLargeValue},
@@ -330,11 +332,7 @@ func testWatch(t *testing.T, c *clientv3.Client) {
 	}
 	var got []string
 	for len(got) < 3 {
-		r, ok := <-events
-		if !ok || r.Err() != nil {
-			t.Fatalf("the watch ended: %v", r.Err())
-		}
-		for _, e := range r.Events {
+		for _, e := range mustReceive(t, events).Events {
 			text := fmt.Sprintf("%s %s", e.Type, e.Kv.Value)
 			if e.PrevKv != nil {
 				text += fmt.Sprintf(" after %s", e.PrevKv.Value)
@@ -345,6 +343,63 @@ func testWatch(t *testing.T, c *clientv3.Client) {
 	if want := "[PUT 1 PUT 2 after 1 DELETE  after 2]"; fmt.Sprint(got) != want {
 		t.Errorf("the watch saw %v, want %s", got, want)
 	}
+}
+
+// testPromptness writes one thing after another, so that no other write can carry an event along: a watch has each
+// long before the datastore is looked at for changes that nobody told of.
+func testPromptness(t *testing.T, c *clientv3.Client) {
+	ctx, prefix := within(t, 30*time.Second), "/registry/prompt/"
+	events := c.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+	mustReceive(t, events)
+	for i := range 5 {
+		started := time.Now()
+		mustCreate(t, c, prefix+strconv.Itoa(i), "x")
+		if r := mustReceive(t, events); len(r.Events) != 1 {
+			t.Fatalf("%d events of write %d", len(r.Events), i)
+		}
+		if took := time.Since(started); took > sqlitePoll/4 {
+			t.Errorf("a watch learned of a write after %s", took)
+		}
+	}
+}
+
+// testProgress is what a read of the API server's cache waits for, which must be at the revision that the datastore had
+// when the read came. The first answer may be from before the watch had caught up with it.
+func testProgress(t *testing.T, c *clientv3.Client) {
+	ctx := within(t, 30*time.Second)
+	events := c.Watch(ctx, "/registry/quiet/", clientv3.WithPrefix(), clientv3.WithProgressNotify(), clientv3.WithCreatedNotify())
+	mustReceive(t, events)
+	revision := mustCreate(t, c, "/registry/loud", "x")
+	started := time.Now()
+	for {
+		if err := c.RequestProgress(ctx); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case r := <-events:
+			if !r.IsProgressNotify() {
+				t.Fatalf("not a notification of progress: %+v", r)
+			}
+			if r.Header.Revision < revision {
+				continue
+			}
+		case <-time.After(100 * time.Millisecond): // the API server asks as often
+			if took := time.Since(started); took > notifyInterval/4 {
+				t.Fatalf("no answer for %s", took)
+			}
+			continue
+		}
+		return
+	}
+}
+
+func mustReceive(t *testing.T, events clientv3.WatchChan) clientv3.WatchResponse {
+	t.Helper()
+	r, ok := <-events
+	if !ok || r.Err() != nil {
+		t.Fatalf("the watch ended: %v", r.Err())
+	}
+	return r
 }
 
 func testCompaction(t *testing.T, c *clientv3.Client) {

@@ -19,8 +19,10 @@ const (
 	// for watch progress.
 	emulatedVersion = "3.6.11"
 
-	// notifyInterval is how often a watch without events learns the current revision.
-	notifyInterval = 5 * time.Second
+	// notifyInterval is how often a watch without events learns the current revision: each of some ninety kinds has a watch, and
+	// what it learns is decoded and dispatched like an event. Nobody waits for it: whoever needs a watch cache at the current
+	// revision asks for it (etcd's RequestProgress).
+	notifyInterval = 30 * time.Second
 
 	// maxRequestBytes is etcd's own limit, 1.5 MiB, and what GRPC adds.
 	maxRequestBytes = 2 << 20
