@@ -35,6 +35,19 @@ func OpenTar(stream TarStream, trust Trust) (*Reader, error) {
 	return r, nil
 }
 
+// Offsets returns where in the bundle's tar the contents of each carried entry begin, by path, and how long the tar is, in bytes.
+func (r *Reader) Offsets() (offsets map[string]int64, length int64) {
+	offsets = map[string]int64{}
+	for _, file := range r.head {
+		length += tarBlockBytes + paddedSize(int64(len(file.Data)))
+	}
+	for _, e := range r.manifest.Carried() {
+		offsets[e.Path] = length + tarBlockBytes
+		length += tarBlockBytes + paddedSize(e.Size)
+	}
+	return offsets, length + tarTrailerBytes
+}
+
 // tarFile is the tar in a file. What it should be long shows when its end is read.
 type tarFile struct{ *os.File }
 

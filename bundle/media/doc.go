@@ -7,7 +7,8 @@
 //	oci://host/repository:1.4.0        an OCI registry
 //
 // Whatever the medium, each byte is read once, in order, and held against what was signed by package bundle; nothing is joined,
-// copied or written here. A connection that breaks is taken up again where it broke.
+// copied or written here. A connection that breaks is taken up again where it broke. What makes a new bundle of another can also open
+// its blobs one by one, where the medium can ([OpenBlobs]).
 //
 // # Parts
 //

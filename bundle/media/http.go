@@ -41,9 +41,12 @@ type download struct {
 	offset int64              // bytes read so far
 	size   int64              // of the file; -1: the server does not say
 	fixed  bool               // the address stands for these bytes alone, and size is known
-	tag    string             // what tells the file from one that has taken its place; empty: nothing does
-	failed int                // attempts since the last byte
-	pause  time.Duration      // before the first attempt
+	// section says that the bytes from offset to size are wanted alone, and that whole is the file's size as far as the server says it.
+	section bool
+	whole   int64
+	tag     string        // what tells the file from one that has taken its place; empty: nothing does
+	failed  int           // attempts since the last byte
+	pause   time.Duration // before the first attempt
 }
 
 // openURL asks a server for a file. The error is [fs.ErrNotExist] if it has none.
@@ -96,9 +99,15 @@ func (d *download) begin() error {
 func (d *download) accept(answer *http.Response) error {
 	switch answer.StatusCode {
 	case http.StatusOK:
+		if d.section {
+			return d.acceptSection(answer)
+		}
 	case http.StatusPartialContent:
 		if from, ok := strings.CutPrefix(answer.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", d.offset)); !ok || d.offset == 0 {
 			return fmt.Errorf("the server sent the range %q, asked for was byte %d", from, d.offset)
+		}
+		if d.section {
+			return d.acceptSection(answer)
 		}
 		return nil
 	default:
@@ -110,7 +119,7 @@ func (d *download) accept(answer *http.Response) error {
 		}
 		return skip(answer.Body, d.offset)
 	}
-	tag := cmp.Or(strong(answer.Header.Get("Etag")), answer.Header.Get("Last-Modified"))
+	tag := tagOf(answer)
 	if d.offset == 0 {
 		d.tag, d.size = tag, answer.ContentLength
 		return nil
@@ -125,6 +134,11 @@ func (d *download) accept(answer *http.Response) error {
 func skip(body io.Reader, n int64) error {
 	_, err := io.CopyN(io.Discard, body, n)
 	return err
+}
+
+// tagOf is what tells the file of an answer from one that takes its place.
+func tagOf(answer *http.Response) string {
+	return cmp.Or(strong(answer.Header.Get("Etag")), answer.Header.Get("Last-Modified"))
 }
 
 // strong returns an entity tag if it stands for the bytes of a file; one of a server that compresses may not.
@@ -143,6 +157,9 @@ func (d *download) Read(p []byte) (int, error) {
 		n, err := 0, io.ErrUnexpectedEOF
 		if d.body != nil {
 			d.watch.Reset(stall)
+			if d.section {
+				p = p[:min(int64(len(p)), d.size-d.offset)]
+			}
 			n, err = d.body.Read(p)
 			d.watch.Stop()
 		}
@@ -178,7 +195,7 @@ func (d *download) resume(cause error) error {
 	d.failed++
 	err := d.begin()
 	var status *statusError
-	if err == nil || errors.Is(err, errChanged) || errors.As(err, &status) && status.code < http.StatusInternalServerError {
+	if err == nil || errors.Is(err, errChanged) || errors.Is(err, ErrInOrder) || errors.As(err, &status) && status.code < http.StatusInternalServerError {
 		return err
 	}
 	return nil // the next read tries again

@@ -27,6 +27,15 @@ const openAhead = 4
 
 // openRegistry opens a bundle in a registry, of which reference is the name without its scheme.
 func openRegistry(ctx context.Context, reference string, trust bundle.Trust, cache *blobcache.Cache) (*bundle.Reader, error) {
+	a, err := newArtifact(ctx, reference, cache)
+	if err != nil {
+		return nil, err
+	}
+	return bundle.NewCarriedReader(ctx, a, trust)
+}
+
+// newArtifact asks a registry for the manifest of a bundle.
+func newArtifact(ctx context.Context, reference string, cache *blobcache.Cache) (*artifact, error) {
 	ref, err := name.ParseReference(reference, name.StrictValidation)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrReference, err)
@@ -42,7 +51,7 @@ func openRegistry(ctx context.Context, reference string, trust bundle.Trust, cac
 	if a.client, err = registryclient.New(ctx, ref.Context()); err != nil {
 		return nil, explain(ref.Context(), err)
 	}
-	return bundle.NewCarriedReader(ctx, a, trust)
+	return a, nil
 }
 
 // ErrReference says that the name of a bundle in a registry is none, or says too little.
@@ -131,12 +140,17 @@ func (a *artifact) open(ctx context.Context, digest string, size int64) (io.Read
 
 // Expect implements [bundle.Remote].
 func (a *artifact) Expect(ctx context.Context, entries []bundle.Entry, _ int) error {
+	a.entries = entries
+	return a.lists(entries)
+}
+
+// lists wants all entries to be in the artifact.
+func (a *artifact) lists(entries []bundle.Entry) error {
 	for _, e := range entries {
 		if !a.blobs[e.Digest()] {
 			return fmt.Errorf("%w: the registry does not list %s; push the bundle again", bundle.ErrFormat, e.Path)
 		}
 	}
-	a.entries = entries
 	return nil
 }
 

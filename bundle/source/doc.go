@@ -14,8 +14,8 @@
 // manifests and configs are. Layers stream from the source when the bundle is written,
 // and the writer checks them against the digests gathered here. Archives of the
 // old Docker kind know no digests and are hashed first; a compressed archive
-// is first expanded into an unnamed temporary file, because its layers are needed out of order; so is
-// a bundle of spec.from that is in parts, on a server or in a registry copied into one.
+// is first expanded into an unnamed temporary file, because its layers are needed out of order. A bundle of spec.from that is in a registry, or on a
+// server that gives parts of files, is read blob by blob; one that is in parts or on another server is copied into a temporary file.
 //
 // # Which images are found
 //

@@ -44,8 +44,7 @@ type base struct {
 	sizes    map[string]int64 // of each blob, by digest
 }
 
-// openBase verifies the signature of a bundle and opens it for reading in any order. One that does not lie here as a file or folder is
-// fetched for that.
+// openBase verifies the signature of a bundle and opens it for reading in any order.
 func (g *gatherer) openBase(ctx context.Context, location string) (_ *base, err error) {
 	path := media.Name(location)
 	defer func() {
@@ -78,11 +77,18 @@ func (g *gatherer) openBase(ctx context.Context, location string) (_ *base, err 
 	return b, nil
 }
 
-// openBlobs opens the files of a bundle whose head reader has read. Its blobs are wanted in another order than a server, a registry or parts
-// give them: of such a bundle it makes a temporary copy, verified, which has no name any more when it returns.
+// openBlobs opens the files of a bundle whose head reader has read. Registries give them one by one, and so do servers that give parts of a
+// file. Of a bundle that comes in order alone it makes a temporary copy, verified, which has no name any more when it returns: its blobs are
+// wanted in another order.
 func (g *gatherer) openBlobs(ctx context.Context, location string, reader *bundle.Reader) (tree, error) {
 	if info, err := os.Stat(location); err == nil && (info.IsDir() || info.Mode().IsRegular()) && !media.IsPart(location) {
 		return openTree(ctx, location, "")
+	}
+	blobs, err := media.OpenBlobs(ctx, location, reader, media.Options{Cache: g.registries.cache})
+	if err == nil {
+		return newDistantTree(ctx, blobs, reader.Manifest().Carried()), nil
+	} else if !errors.Is(err, media.ErrInOrder) {
+		return nil, err
 	}
 	folder, err := os.MkdirTemp(g.options.TemporaryPath, ".airgap-from-*")
 	if err != nil {

@@ -29,7 +29,7 @@ type Options struct {
 	IssuedAt      time.Time        // instead of the lock's or the present time, unless zero
 	Now           func() time.Time // nil is time.Now
 	Concurrency   int              // images looked up at a time; 0 is 8
-	TemporaryPath string           // folder for expanded archives and for bundles of spec.from that are fetched; "" is the system's
+	TemporaryPath string           // folder for expanded archives and for bundles of spec.from that come in order alone; "" is the system's
 	Cache         string           // folder that keeps what comes from registries; "" keeps nothing
 
 	// Progress is told how much of a bundle of spec.from that does not lie here has been fetched. May be nil.

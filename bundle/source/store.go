@@ -31,6 +31,9 @@ func isDistant(s store) bool {
 	switch s := s.(type) {
 	case inMemory:
 		return isDistant(s.store)
+	case layoutStore:
+		_, distant := s.tree.(distantTree)
+		return distant
 	case repository:
 		return true
 	}

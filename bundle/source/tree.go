@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path"
+
+	"airgap/bundle"
+	"airgap/bundle/media"
 )
 
-// tree is a set of named files that can be opened in any order, several at once: a folder or a
-// tar.
+// tree is a set of named files that can be opened in any order, several at once: a folder, a tar, or a bundle elsewhere.
 type tree interface {
 	// open gives a file and its size in bytes; an error that is [fs.ErrNotExist] if
 	// it is not there.
@@ -129,6 +131,35 @@ func (t *tarFile) open(name string) (io.ReadCloser, int64, error) {
 }
 
 func (t *tarFile) close() error { return t.file.Close() }
+
+// distantTree is a bundle elsewhere, of which each file is fetched when it is opened.
+type distantTree struct {
+	ctx     context.Context // of all fetches
+	blobs   media.Blobs
+	entries map[string]bundle.Entry // by path
+}
+
+func newDistantTree(ctx context.Context, blobs media.Blobs, entries []bundle.Entry) distantTree {
+	t := distantTree{ctx, blobs, make(map[string]bundle.Entry, len(entries))}
+	for _, e := range entries {
+		t.entries[e.Path] = e
+	}
+	return t
+}
+
+func (t distantTree) open(name string) (io.ReadCloser, int64, error) {
+	e, ok := t.entries[name]
+	if !ok {
+		return nil, 0, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	reader, err := t.blobs.Open(t.ctx, e)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return reader, e.Size, nil
+}
+
+func (distantTree) close() error { return nil }
 
 // readSmall reads a whole file of a tree that must be small: metadata.
 func readSmall(t tree, name string) ([]byte, error) {
