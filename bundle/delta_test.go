@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airgap/signing"
 )
@@ -237,6 +240,52 @@ func TestInventory(t *testing.T) {
 	for _, bad := range []string{"", "{}", "[]", `{"apiVersion":"airgap/v1","kind":"Inventory","bundles":[],"blobs":[]}`, `{"apiVersion":"airgap/v1","kind":"Inventory","more":1}`} {
 		if _, err := ReadInventory(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+// TestDeltaWeight holds what a delta costs beside what it carries: the table of decision 40.
+func TestDeltaWeight(t *testing.T) {
+	key, _ := signer(t, siteKey)
+	const layers = 5
+	for _, images := range []int{1, 12, 40} {
+		version := func(name, changed string) (Content, int64) {
+			c := Content{Manifest: Manifest{Name: "site", Version: name, Platforms: []string{"linux/amd64"}, IssuedAt: "2026-11-22T09:00:00Z"}}
+			var last layer
+			for i := range images {
+				var stack []layer
+				for j := range layers {
+					content := fmt.Sprintf("image %d layer %d", i, j)
+					if i == 0 && j == layers-1 {
+						content += changed
+					}
+					stack = append(stack, newLayer(t, "f", []byte(content)))
+				}
+				image := imageManifest(t, "amd64", stack...)
+				c.Blobs = append(c.Blobs, image...)
+				c.Manifest.Images = append(c.Manifest.Images, Image{
+					Reference: fmt.Sprintf("registry.example/team/application-%d:1.29.3", i), Digest: image[0].Digest, MediaType: ocispec.MediaTypeImageManifest, Size: image[0].Size,
+					Platforms: []ImagePlatform{{"linux/amd64", image[0].Digest}},
+				})
+				if i == 0 {
+					last = stack[layers-1]
+				}
+			}
+			return c, last.blob.Size
+		}
+		before, _ := version("1.0.0", "")
+		after, layerBytes := version("1.1.0", " changed")
+		after.Since = since(t, before)
+		path := create(t, after, CreateOptions{Signers: []*signing.PrivateKey{key}})
+		r, err := Open(path, AllowUnsigned{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		omitted, _ := len(r.Manifest().Omitted()), r.Close()
+		beyond := int64(len(mustRead(t, path))) - layerBytes
+		t.Logf("%d images, %d blobs left out: %d bytes beyond the layer", images, omitted, beyond)
+		if most := int64(12<<10 + omitted*220 + images*900); beyond > most {
+			t.Errorf("%d images: %d bytes beyond the layer, want at most %d", images, beyond, most)
 		}
 	}
 }
