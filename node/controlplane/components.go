@@ -35,7 +35,7 @@ type components struct {
 	apiserver   *apiserveroptions.ServerRunOptions
 	scheduler   *scheduleroptions.Options
 	controllers *controllersoptions.KubeControllerManagerOptions
-	noOpenAPIv2 bool // serve no /openapi/v2
+	edge        bool
 }
 
 // newComponents parses the flags of all three before any of them is completed: the
@@ -43,7 +43,7 @@ type components struct {
 func newComponents(cfg *config.Server, store *datastore.Datastore) (*components, error) {
 	c := &components{
 		apiserver: apiserveroptions.NewServerRunOptions(), scheduler: scheduleroptions.NewOptions(),
-		noOpenAPIv2: cfg.Has(config.ProfileEdge),
+		edge: cfg.Has(config.ProfileEdge),
 	}
 	var err error
 	if c.controllers, err = controllersoptions.NewKubeControllerManagerOptions(); err != nil {
@@ -254,9 +254,7 @@ func (c *components) runAPIServer(ctx context.Context, front Front) error {
 		return err
 	}
 	defer endStorage()
-	if c.noOpenAPIv2 {
-		withoutOpenAPIv2(cfg)
-	}
+	documents := newOpenAPI(cfg, c.edge)
 	completed, err := cfg.Complete()
 	if err != nil {
 		return err
@@ -265,12 +263,15 @@ func (c *components) runAPIServer(ctx context.Context, front Front) error {
 	if err != nil {
 		return err
 	}
+	if err := documents.follow(chain); err != nil {
+		return err
+	}
 	prepared, err := chain.PrepareRun()
 	if err != nil {
 		return err
 	}
-	if c.noOpenAPIv2 {
-		keepOpenAPIv3(chain)
+	if err := documents.replace(chain); err != nil {
+		return err
 	}
 	return prepared.Run(ctx)
 }

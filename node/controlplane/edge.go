@@ -1,13 +1,6 @@
 package controlplane
 
-import (
-	"strings"
-
-	genericapiserver "k8s.io/apiserver/pkg/server"
-	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
-	"k8s.io/kube-openapi/pkg/validation/spec"
-	kubeapiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
-)
+import "strings"
 
 // What the profile edge leaves out of the control plane, so that it fits a small machine: parts
 // that cost memory or wake-ups at rest and that a site of a few small machines does without. The
@@ -62,23 +55,4 @@ func edgeControllerArgs() []string {
 		args = append(args, "--concurrent-"+workers+"-syncs=2")
 	}
 	return args
-}
-
-// withoutOpenAPIv2 has no server of the chain make an OpenAPI document of version 2, which holds all kinds at once. Clients of
-// the last years ask for version 3, kind by kind.
-func withoutOpenAPIv2(cfg *kubeapiserver.Config) {
-	cfg.KubeAPIs.ControlPlane.Generic.OpenAPIConfig = nil
-	cfg.ApiExtensions.GenericConfig.OpenAPIConfig = nil
-	cfg.Aggregator.GenericConfig.OpenAPIConfig = nil
-}
-
-// keepOpenAPIv3 lets the custom kinds have their documents of version 3 all the same: upstream makes none if the
-// document of version 2 is nil, and reads it no further when that version is not served.
-func keepOpenAPIv3(chain *aggregator.APIAggregator) {
-	kinds := chain.GenericAPIServer.NextDelegate()
-	if core, ok := kinds.(*genericapiserver.GenericAPIServer); ok {
-		if custom, ok := core.NextDelegate().(*genericapiserver.GenericAPIServer); ok {
-			custom.StaticOpenAPISpec = &spec.Swagger{}
-		}
-	}
 }

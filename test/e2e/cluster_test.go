@@ -59,6 +59,7 @@ func TestNode(t *testing.T) {
 	run("crictl", testCrictl)
 	run("ingress", testIngress)
 	run("charts and manifests", testCharts)
+	run("OpenAPI documents", testOpenAPIDocuments)
 	run("kubectl top", testTop)
 	run("a volume outlives its pod", testVolume)
 	run("pod network", testPodNetwork)
