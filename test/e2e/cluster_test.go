@@ -55,6 +55,7 @@ func TestNode(t *testing.T) {
 	run("images", testImages)
 	run("every way to write a name", testNames)
 	run("signatures of images", testSignatures)
+	run("a key in the cluster", testKeyInCluster)
 	run("own images", testOwnImages)
 	run("crictl", testCrictl)
 	run("ingress", testIngress)
