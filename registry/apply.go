@@ -25,6 +25,9 @@ const (
 	paxXattrPrefix = "SCHILY.xattr."
 	// maxOpenFolders is about how many folders an applier keeps open.
 	maxOpenFolders = 64
+	// longFileBytes is from when on a file goes to the disk at once. Left to itself the kernel waits until a tenth of the memory is
+	// full of what is to be written, with an idle disk: at the end of an import, somebody waits for that.
+	longFileBytes = 1 << 20
 	// blockBytes is what an inode's data is rounded up to in a snapshot's usage.
 	blockBytes = 4096
 )
@@ -186,6 +189,9 @@ func (a *applier) file(fd int, base string, header *tar.Header, contents io.Read
 	}
 	if err := a.fileAttributes(file, header); err != nil {
 		return err
+	}
+	if header.Size >= longFileBytes {
+		startWriteback(file)
 	}
 	a.usage.Inodes++
 	a.usage.Size += (header.Size + blockBytes - 1) / blockBytes * blockBytes

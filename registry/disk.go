@@ -81,8 +81,8 @@ func (s *Store) explainSpace(err error) error {
 	return err
 }
 
-// startWriteback asks the kernel to begin writing file to the disk, and does not wait. It spreads the
+// startWriteback asks the kernel to begin writing an open file to the disk, and does not wait. It spreads the
 // writing over the import; what is durable is decided by sync alone, so an error does not matter.
-func startWriteback(file *os.File) {
-	unix.SyncFileRange(int(file.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+func startWriteback(fd int) {
+	_ = unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 }

@@ -45,7 +45,7 @@ func (i *Import) stage(d digest.Digest, size int64, r io.Reader) (err error) {
 	if err := copyExactly(file, r, size); err != nil {
 		return err
 	}
-	startWriteback(file)
+	startWriteback(int(file.Fd()))
 	return nil
 }
 
