@@ -17,9 +17,8 @@ const (
 )
 
 // benchImport runs the benchmark in test/bench/import, one pair of imports a run, with the containerd and
-// the ctr of the executable as it was built. AIRGAP_BENCH_DIR keeps its set of images for the next time. All
-// pairs are of one run of that benchmark, which deletes what was imported at its end: for minutes
-// after a large deletion ext4 makes files several times as slowly, and only the side that comes first would pay.
+// the ctr of the executable as it was built, each into a disk of its own. AIRGAP_BENCH_DIR keeps its set of images for the
+// next time.
 func benchImport(ctx context.Context, b *bench) error {
 	folder := os.Getenv("AIRGAP_BENCH_DIR")
 	if folder == "" {
@@ -55,7 +54,7 @@ func benchImport(ctx context.Context, b *bench) error {
 		return err
 	}
 	size := float64(set.Size()) / 1e6
-	fmt.Printf("The same %s of images into a fresh root each, unpacked and synced.\n\n", quantity(size, "MB"))
+	fmt.Printf("The same %s of images into a fresh ext4 with a journal each, unpacked and synced.\n\n", quantity(size, "MB"))
 	var rows [][]string
 	for _, side := range []struct {
 		title string

@@ -101,13 +101,14 @@ func (d *daemon) peakMB() float64 {
 }
 
 func benchCtr(b *testing.B, folder, set, binaries string) measure {
-	root := freshRoot(b, folder, "ctr-root-")
-	d := startContainerd(b, folder, root, binaries)
+	disk := newDisk(b, folder)
+	defer disk.remove(b)
+	d := startContainerd(b, folder, disk.root, binaries)
 	defer d.stop()
 	warm(b, set)
 	idle := d.cpu()
 	command := d.ctr("images", "import", set)
-	m := timed(b, folder, func() error {
+	m := timed(b, disk.root, func() error {
 		out, err := command.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("ctr image import: %w\n%s", err, out)

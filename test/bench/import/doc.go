@@ -6,13 +6,12 @@
 // It needs root. A set of 12 images that share layers (1.4 GB compressed, 3.9 GB unpacked, over
 // a hundred thousand files from the machine's own /usr and GOROOT) is made once under
 // AIRGAP_BENCH_DIR (default: the temporary folder), as an OCI layout in a tar. Each side then
-// imports it three times (AIRGAP_BENCH_RUNS), in turn, into a fresh root on the same filesystem
-// with the tar in the page cache. The medians are reported: seconds, seconds of processor,
+// imports it three times (AIRGAP_BENCH_RUNS), in turn, into a disk that is fresh each time: ext4 with a
+// journal, in a file, on a loop device. The tar is in the page cache. The medians are reported: seconds, seconds of processor,
 // bytes that reached the disk, peak memory. After each of ours a real containerd opens the
 // result and must find every image complete and unpacked.
 //
-// The roots stay until the end, 5 GB for each run and side. Start it on a disk from which
-// nothing large was deleted in the last five minutes. containerd and ctr come from
+// It needs 10 GB of disk. containerd and ctr come from
 // AIRGAP_BENCH_BIN, or are built from this module's own version. AIRGAP_BENCH_ALONE leaves ctr
 // out; AIRGAP_BENCH_LAYER_MIB makes a smaller set, with layers of so many MiB unpacked instead of 88;
 // AIRGAP_BENCH_PROFILE names a file for airgap's CPU profile.

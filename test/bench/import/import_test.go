@@ -167,13 +167,15 @@ func sectorsWritten(b *testing.B, folder string) int64 {
 }
 
 func benchOurs(b *testing.B, folder, set string, binaries string) measure {
-	root := freshRoot(b, folder, "airgap-root-")
+	d := newDisk(b, folder)
+	defer d.remove(b)
+	root := d.root
 	warm(b, set)
 	command := exec.Command(os.Args[0])
 	command.Env = append(os.Environ(), "AIRGAP_BENCH_IMPORT_INTO="+root, "AIRGAP_BENCH_IMPORT_FROM="+set)
 	var said bytes.Buffer
 	command.Stdout, command.Stderr = &said, os.Stderr
-	m := timed(b, folder, command.Run)
+	m := timed(b, root, command.Run)
 	m.peakMB = peakOf(command.ProcessState)
 	m.cpu = cpuOf(command.ProcessState)
 	written, err := strconv.ParseFloat(strings.TrimSpace(said.String()), 64)
@@ -316,21 +318,4 @@ func (v *verifier) Read(p []byte) (int, error) {
 		err = errors.New("digest mismatch")
 	}
 	return n, err
-}
-
-// freshRoot returns a new root, which is removed only at the end of the benchmark. For minutes after an inode
-// was freed ext4 does not give it out again, but steps over it in each search (recently_deleted in
-// fs/ext4/ialloc.c): files then cost three times as much to create as on a machine that has not just
-// deleted a hundred thousand.
-func freshRoot(b *testing.B, folder, prefix string) string {
-	root, err := os.MkdirTemp(folder, prefix)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := os.RemoveAll(root); err != nil {
-			b.Error(err)
-		}
-	})
-	return root
 }
