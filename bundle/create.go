@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -110,37 +111,73 @@ func (p *plan) writeItem(ctx context.Context, sink sink, i int, buffer []byte, r
 // copyBlob streams what open gives to write, in pieces of up to len(buffer) bytes, and holds it against
 // the size and, unless empty, the SHA-256 of want. Bytes beyond the size are not written.
 func copyBlob(ctx context.Context, want Entry, open func(context.Context) (io.ReadCloser, error), buffer []byte, write func([]byte) error) error {
-	const remedy = "its source has changed, or is damaged; build again"
 	r, err := open(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", want.Path, err)
 	}
 	defer r.Close()
-	hash := sha256.New()
-	for left := want.Size; ; {
+	check := newContentCheck(want)
+	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := io.ReadFull(r, buffer[:min(int64(len(buffer)), left+1)]) // one more byte than wanted shows a blob that is too long
-		if int64(n) > left {
-			return fmt.Errorf("%w: %s has more than the declared %d bytes; %s", ErrDigest, want.Path, want.Size, remedy)
+		n, err := io.ReadFull(r, buffer[:min(int64(len(buffer)), check.left+1)]) // one more byte than wanted shows a blob that is too long
+		if err := check.fits(n); err != nil {
+			return err
 		}
-		hash.Write(buffer[:n])
+		check.add(buffer[:n])
 		if err := write(buffer[:n]); err != nil {
 			return fmt.Errorf("%s: %w", want.Path, err)
 		}
-		left -= int64(n)
-		switch {
-		case err == nil:
-			continue
-		case err != io.EOF && err != io.ErrUnexpectedEOF:
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return check.end()
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", want.Path, err)
-		case left > 0:
-			return fmt.Errorf("%w: %s has %d of the declared %d bytes; %s", ErrDigest, want.Path, want.Size-left, want.Size, remedy)
 		}
-		if got := hex.EncodeToString(hash.Sum(nil)); want.SHA256 != "" && got != want.SHA256 {
-			return fmt.Errorf("%w: %s has the SHA-256 %s; %s", ErrDigest, want.Path, got, remedy)
-		}
-		return nil
 	}
+}
+
+// contentCheck holds the contents of an entry that come from somewhere against the size and, unless empty, the SHA-256 that it
+// should have. Its errors are [ErrDigest].
+type contentCheck struct {
+	want Entry
+	left int64 // bytes that are to come
+	hash hash.Hash
+}
+
+func newContentCheck(want Entry) *contentCheck {
+	return &contentCheck{want, want.Size, sha256.New()}
+}
+
+// fits says whether n bytes more are not too many.
+func (c *contentCheck) fits(n int) error {
+	if int64(n) > c.left {
+		return c.differ("more than the declared %d bytes", c.want.Size)
+	}
+	return nil
+}
+
+// add takes the next bytes, which fit.
+func (c *contentCheck) add(b []byte) {
+	c.left -= int64(len(b))
+	c.hash.Write(b)
+}
+
+// taken is how many bytes have come.
+func (c *contentCheck) taken() int64 { return c.want.Size - c.left }
+
+// end says whether what came was all, and the right.
+func (c *contentCheck) end() error {
+	if c.left > 0 {
+		return c.differ("%d of the declared %d bytes", c.taken(), c.want.Size)
+	}
+	if got := hex.EncodeToString(c.hash.Sum(nil)); c.want.SHA256 != "" && got != c.want.SHA256 {
+		return c.differ("the SHA-256 %s", got)
+	}
+	return nil
+}
+
+func (c *contentCheck) differ(has string, args ...any) error {
+	return fmt.Errorf("%w: %s has %s; its source has changed, or is damaged; build again", ErrDigest, c.want.Path, fmt.Sprintf(has, args...))
 }

@@ -142,7 +142,7 @@ func (t *tarMedium) confirm(m *Manifest, _ []string) error {
 	if issued.Unix() != t.mtime {
 		return refuse(RuleTime, ManifestPath, 0, t.remedy(), "the times in the tar are not issuedAt, %s", m.IssuedAt)
 	}
-	length := t.read + 2*tarBlockBytes
+	length := t.read + tarTrailerBytes
 	if t.peeked || t.ended {
 		length -= tarBlockBytes
 	}

@@ -30,7 +30,7 @@ func (t *tarMedium) sections(entries []Entry) func(first, after int) (medium, er
 	starts := make([]int64, len(entries)+1)
 	starts[0] = t.read
 	for i, e := range entries {
-		starts[i+1] = starts[i] + tarBlockBytes + paddedSize(e.Size)
+		starts[i+1] = starts[i] + entryBytes(e.Size)
 	}
 	return func(first, after int) (medium, error) {
 		length := starts[after] - starts[first]

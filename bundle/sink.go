@@ -76,7 +76,7 @@ func newTarSink(output tarOutput, p *plan, spool *Spool) (*tarSink, error) {
 func (p *plan) tarOffsets() (offsets []int64, size int64) {
 	for _, item := range p.items {
 		offsets = append(offsets, size+tarBlockBytes)
-		size += tarBlockBytes + paddedSize(item.size)
+		size += entryBytes(item.size)
 	}
 	return offsets, size + tarTrailerBytes
 }

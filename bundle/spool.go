@@ -2,11 +2,8 @@ package bundle
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"strings"
@@ -31,9 +28,8 @@ type SpooledLayer struct {
 	file   *wholeFile
 	offset int64 // of its contents in file
 
-	hash     hash.Hash
-	written  int64 // bytes
-	handed   int64 // how many of them the kernel has been asked to bring to the disk
+	check    *contentCheck
+	handed   int64 // how many of its bytes the kernel has been asked to bring to the disk
 	complete bool  // closed, with the contents that it should have
 }
 
@@ -72,9 +68,9 @@ func (s *Spool) lay(layers []Entry, again func(digest string) bool) error {
 		if !again(e.Digest()) {
 			continue
 		}
-		layer := &SpooledLayer{entry: e, file: s.file, offset: end + tarBlockBytes, hash: sha256.New()}
+		layer := &SpooledLayer{entry: e, file: s.file, offset: end + tarBlockBytes, check: newContentCheck(e)}
 		s.layers, s.of[e.Digest()] = append(s.layers, layer), layer
-		end += tarBlockBytes + paddedSize(e.Size)
+		end += entryBytes(e.Size)
 	}
 	if s.front == 0 { // it needs no name: it is gone when it is closed, however the process ends
 		if err := os.Remove(s.file.Name()); err != nil {
@@ -96,28 +92,23 @@ func (s *Spool) Layer(digest string) *SpooledLayer { return s.of[digest] }
 
 // Write implements [io.Writer] for the contents of the layer, in order.
 func (l *SpooledLayer) Write(b []byte) (int, error) {
-	if int64(len(b)) > l.entry.Size-l.written {
-		return 0, fmt.Errorf("%w: %s has more than the declared %d bytes", ErrDigest, l.entry.Path, l.entry.Size)
+	if err := l.check.fits(len(b)); err != nil {
+		return 0, err
 	}
-	n, err := l.file.File.WriteAt(b, l.offset+l.written)
-	l.hash.Write(b[:n])
-	if l.written += int64(n); l.written-l.handed >= copyBytes {
-		l.file.startWriting(l.offset+l.handed, l.written-l.handed)
-		l.handed = l.written
+	n, err := l.file.File.WriteAt(b, l.offset+l.check.taken())
+	l.check.add(b[:n]) // what is in the file, also if that is not all
+	if written := l.check.taken(); written-l.handed >= copyBytes {
+		l.file.startWriting(l.offset+l.handed, written-l.handed)
+		l.handed = written
 	}
 	return n, err
 }
 
 // Close fails with an [ErrDigest] if what was written is not the layer.
 func (l *SpooledLayer) Close() error {
-	if l.written < l.entry.Size {
-		return fmt.Errorf("%w: %s has %d of the declared %d bytes", ErrDigest, l.entry.Path, l.written, l.entry.Size)
-	}
-	if got := hex.EncodeToString(l.hash.Sum(nil)); got != l.entry.SHA256 {
-		return fmt.Errorf("%w: %s has the SHA-256 %s", ErrDigest, l.entry.Path, got)
-	}
-	l.complete = true
-	return nil
+	err := l.check.end()
+	l.complete = err == nil
+	return err
 }
 
 // Open opens a layer that was closed: [Blob.Open], until the spool becomes the bundle.
@@ -169,10 +160,10 @@ func carriedLayers(blobs []Blob, since *Inventory) []Entry {
 
 // bytesBeforeLayers is what the blobs that are no layers take at most, with the signatures; not the manifest.
 func bytesBeforeLayers(blobs []Blob) int64 {
-	total := int64(MaxSignatures)*2*(tarBlockBytes+paddedSize(MaxSignatureBytes)) + tarBlockBytes
+	total := int64(MaxSignatures)*2*entryBytes(MaxSignatureBytes) + tarBlockBytes
 	for _, b := range blobs {
 		if b.Role != RoleLayer {
-			total += tarBlockBytes + paddedSize(b.Size)
+			total += entryBytes(b.Size)
 		}
 	}
 	return total

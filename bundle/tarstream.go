@@ -35,17 +35,15 @@ func OpenTar(stream TarStream, trust Trust) (*Reader, error) {
 	return r, nil
 }
 
-// Offsets returns where in the bundle's tar the contents of each carried entry begin, by path, and how long the tar is, in bytes.
-func (r *Reader) Offsets() (offsets map[string]int64, length int64) {
-	offsets = map[string]int64{}
-	for _, file := range r.head {
-		length += tarBlockBytes + paddedSize(int64(len(file.Data)))
-	}
+// Offsets returns where in the bundle's tar the contents of each carried entry begin, in bytes, by path.
+func (r *Reader) Offsets() map[string]int64 {
+	offsets := map[string]int64{}
+	at := r.headBytes()
 	for _, e := range r.manifest.Carried() {
-		offsets[e.Path] = length + tarBlockBytes
-		length += tarBlockBytes + paddedSize(e.Size)
+		offsets[e.Path] = at + tarBlockBytes
+		at += entryBytes(e.Size)
 	}
-	return offsets, length + tarTrailerBytes
+	return offsets
 }
 
 // tarFile is the tar in a file. What it should be long shows when its end is read.

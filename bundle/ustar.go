@@ -107,6 +107,9 @@ var foreignTypes = map[byte]string{
 	'x': "a PAX record", 'g': "a global PAX record", 'S': "a GNU sparse file", 'L': "a GNU long name", 'K': "a GNU long link", 'M': "a GNU multi-volume part", 'V': "a GNU volume name",
 }
 
+// entryBytes is what an entry with size bytes of contents takes in a tar.
+func entryBytes(size int64) int64 { return tarBlockBytes + paddedSize(size) }
+
 // paddedSize is the space that size bytes of contents take in a tar.
 func paddedSize(size int64) int64 {
 	return (size + tarBlockBytes - 1) / tarBlockBytes * tarBlockBytes

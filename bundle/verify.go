@@ -22,17 +22,21 @@ func SizeOf(entries []Entry) int64 {
 
 // TarBytes returns how many bytes the bundle has as a tar, whatever it is read from.
 func (r *Reader) TarBytes() int64 {
-	total := int64(2 * tarBlockBytes)
+	return r.headBytes() + tarBytes(r.manifest.Carried()) + tarTrailerBytes
+}
+
+// headBytes is how many bytes of the tar come before the carried entries.
+func (r *Reader) headBytes() (total int64) {
 	for _, f := range r.head {
-		total += tarBlockBytes + paddedSize(int64(len(f.Data)))
+		total += entryBytes(int64(len(f.Data)))
 	}
-	return total + tarBytes(r.manifest.Carried())
+	return total
 }
 
 // tarBytes returns how many bytes of a tar entries are, with their headers and paddings.
 func tarBytes(entries []Entry) (total int64) {
 	for _, e := range entries {
-		total += tarBlockBytes + paddedSize(e.Size)
+		total += entryBytes(e.Size)
 	}
 	return total
 }

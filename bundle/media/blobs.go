@@ -53,7 +53,7 @@ type ranges struct {
 
 // openRanges asks for the last byte of the file, to see whether the server gives parts of it and whether it is as long as the bundle.
 func openRanges(ctx context.Context, location string, r *bundle.Reader) (Blobs, error) {
-	offsets, length := r.Offsets()
+	length := r.TarBytes()
 	last := newDownload(ctx, location)
 	last.offset, last.size, last.section = length-1, length, true
 	if err := last.begin(); err != nil {
@@ -69,7 +69,7 @@ func openRanges(ctx context.Context, location string, r *bundle.Reader) (Blobs, 
 			return nil, err
 		}
 	}
-	return &ranges{location, offsets, last.tag}, nil
+	return &ranges{location, r.Offsets(), last.tag}, nil
 }
 
 func (r *ranges) Open(ctx context.Context, e bundle.Entry) (io.ReadCloser, error) {
@@ -82,19 +82,12 @@ func (r *ranges) Open(ctx context.Context, e bundle.Entry) (io.ReadCloser, error
 	return d, d.begin()
 }
 
-// acceptSection takes an answer to a request for a section of a file.
-func (d *download) acceptSection(answer *http.Response) error {
-	switch {
-	case answer.StatusCode == http.StatusPartialContent:
-		d.tag = tagOf(answer)
-		_, whole, _ := strings.Cut(answer.Header.Get("Content-Range"), "/")
-		var err error
-		if d.whole, err = strconv.ParseInt(whole, 10, 64); err != nil { // "*": the server does not say
-			d.whole = -1
-		}
-		return nil
-	case d.tag != "" && tagOf(answer) != d.tag:
-		return errChanged
+// acceptSection notes what the answer to a request for a section of a file says of all of it.
+func (d *download) acceptSection(answer *http.Response) {
+	d.tag = tagOf(answer)
+	_, whole, _ := strings.Cut(answer.Header.Get("Content-Range"), "/")
+	var err error
+	if d.whole, err = strconv.ParseInt(whole, 10, 64); err != nil { // "*": the server does not say
+		d.whole = -1
 	}
-	return ErrInOrder
 }

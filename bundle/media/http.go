@@ -97,23 +97,24 @@ func (d *download) begin() error {
 
 // accept checks an answer, and brings its body to the offset.
 func (d *download) accept(answer *http.Response) error {
-	switch answer.StatusCode {
-	case http.StatusOK:
-		if d.section {
-			return d.acceptSection(answer)
-		}
-	case http.StatusPartialContent:
+	partial := answer.StatusCode == http.StatusPartialContent
+	switch {
+	case !partial && answer.StatusCode != http.StatusOK:
+		return &statusError{answer.StatusCode, answer.Request.URL.Redacted()}
+	case partial:
 		if from, ok := strings.CutPrefix(answer.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", d.offset)); !ok || d.offset == 0 {
 			return fmt.Errorf("the server sent the range %q, asked for was byte %d", from, d.offset)
 		}
 		if d.section {
-			return d.acceptSection(answer)
+			d.acceptSection(answer)
 		}
 		return nil
-	default:
-		return &statusError{answer.StatusCode, answer.Request.URL.Redacted()}
-	}
-	if d.fixed {
+	case d.section:
+		if d.tag != "" && tagOf(answer) != d.tag {
+			return errChanged
+		}
+		return ErrInOrder
+	case d.fixed:
 		if answer.ContentLength >= 0 && answer.ContentLength != d.size {
 			return fmt.Errorf("%w: the server has %d bytes of it, there must be %d", bundle.ErrDigest, answer.ContentLength, d.size)
 		}

@@ -35,7 +35,6 @@ type AttestOptions struct {
 
 	// Where the bundle is going to be written, and its form: an SBOM's layers go there at once, where that can be.
 	Output    string
-	Directory bool  // as in [bundle.CreateOptions]
 	PartBytes int64 // likewise
 
 	// Progress is told how many of the layers' bytes the SBOM has seen, never from two goroutines at once. May be nil.
@@ -85,7 +84,7 @@ func (g *Gathered) survey(ctx context.Context, o AttestOptions) ([]sbom.Image, e
 		}
 	}
 	var err error
-	g.spool, err = bundle.NewSpool(o.Output, g.Content, bundle.CreateOptions{Directory: o.Directory, PartBytes: o.PartBytes},
+	g.spool, err = bundle.NewSpool(o.Output, g.Content, bundle.CreateOptions{PartBytes: o.PartBytes},
 		func(digest string) bool { return g.distant[digest] && g.options.Cache == "" })
 	if err != nil {
 		return nil, err

@@ -29,10 +29,7 @@ type chartRelease struct {
 // maker says beside. A chart that asks what the cluster can do is rendered for both answers, and the
 // images of either count: the site's cluster may have what this one has not.
 func (g *gatherer) render(r chartRelease) (findings, error) {
-	whole, err := r.loaded.fresh() // rendering prunes the other
-	if err != nil {
-		return findings{}, err
-	}
+	whole := r.loaded.chart
 	pruned, err := r.loaded.fresh()
 	if err != nil {
 		return findings{}, err

@@ -90,7 +90,7 @@ func runCtr(ctx context.Context, args []string) error {
 }
 
 func runContainerd(ctx context.Context, args []string) error {
-	beLight(atrest.NormalTimerSlack, false, false)
+	beLight(atrest.NormalTimerSlack, gcPercent, false)
 	os.Unsetenv("GOGC") // it has been read, and is not for the shims
 	return command.App().Run(ctx, append([]string{"containerd"}, args...))
 }

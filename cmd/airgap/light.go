@@ -15,10 +15,11 @@ import (
 
 const (
 	// gcPercent trades processor time for memory: the node's processes idle most of the time, and
-	// small machines have little to spare; edgeGCPercent is for the smallest. GOGC in the
-	// environment overrides both.
-	gcPercent     = 25
-	edgeGCPercent = 10
+	// small machines have little to spare. GOGC in the environment overrides it.
+	gcPercent = 25
+	// edgeServerGCPercent is the server's on the smallest machines. The heaps of agent and containerd are so small that it would
+	// collect them every two seconds, for 3 MB each.
+	edgeServerGCPercent = 10
 	// timerSlack is how late a wait for a time may end. The control plane has hundreds of
 	// timers, and each wakes a processor by itself.
 	timerSlack = 20 * time.Millisecond
@@ -39,16 +40,12 @@ const lastSettled = 5 * time.Minute
 // beLight makes a process of the node one that costs little while the cluster is at rest. The
 // figures are in docs/decisions/0018. Pods' processes inherit the slack of timers through
 // containerd, which calls this with the kernel's own. Where nobody can ask for a profile of the
-// heap, none is kept.
-func beLight(slack time.Duration, edge, profiles bool) {
+// heap, none is kept. The collector runs when the heap has grown by percent.
+func beLight(slack time.Duration, percent int, profiles bool) {
 	if !profiles {
 		runtime.MemProfileRate = 0
 	}
 	if os.Getenv("GOGC") == "" {
-		percent := gcPercent
-		if edge {
-			percent = edgeGCPercent
-		}
 		debug.SetGCPercent(percent)
 	}
 	if err := atrest.SetTimerSlack(slack); err != nil {
