@@ -96,7 +96,7 @@ func runAgent(ctx context.Context, f *agentFlags, options node.Options) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the node runs containers and must run as root")
 	}
-	beLight(timerSlack, f.config.Has(config.ProfileEdge), f.config.EnablePprof)
+	beLight(timerSlack, gcPercent, f.config.EnablePprof)
 	if err := prepareAgentEnvironment(f.config.DataDir); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func runServersAgent(ctx context.Context, file string, options node.Options) err
 	if err != nil {
 		return &usageError{err}
 	}
-	beLight(timerSlack, cfg.Has(config.ProfileEdge), cfg.EnablePprof)
+	beLight(timerSlack, gcPercent, cfg.EnablePprof)
 	if err := prepareAgentEnvironment(cfg.DataDir); err != nil {
 		return err
 	}

@@ -41,7 +41,11 @@ func newServerCommand(e *env) *cobra.Command {
 			if os.Geteuid() != 0 {
 				return errors.New("the node runs containers and must run as root")
 			}
-			beLight(timerSlack, cfg.Has(config.ProfileEdge), cfg.EnablePprof)
+			percent := gcPercent
+			if cfg.Has(config.ProfileEdge) {
+				percent = edgeServerGCPercent
+			}
+			beLight(timerSlack, percent, cfg.EnablePprof)
 			options, err := nodeOptions()
 			if err != nil {
 				return err

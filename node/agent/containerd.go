@@ -6,8 +6,6 @@ import (
 	_ "embed"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"text/template"
 	"time"
 
@@ -19,12 +17,7 @@ import (
 	images "airgap/airgap-images"
 	"airgap/internal/atomicfile"
 	"airgap/internal/child"
-	"airgap/node/config"
 )
-
-// edgeContainerdGC is how hard containerd's garbage collector works on a small machine, in percent: as the collectors of
-// server and agent do there.
-const edgeContainerdGC = "10"
 
 //go:embed containerd.toml
 var containerdTemplate string
@@ -89,13 +82,9 @@ func (a *agent) runContainerd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	env := child.WithPath(a.options.Env, a.bin)
-	if a.config.Has(config.ProfileEdge) && !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
-		env = append(env, "GOGC="+edgeContainerdGC)
-	}
 	return child.Run(ctx, child.Spec{
 		Name: "containerd", Path: a.options.Executable, Args: []string{"airgap", "containerd", "--config", file},
-		Env: env, Log: a.options.Log, Stop: 3 * time.Second,
+		Env: child.WithPath(a.options.Env, a.bin), Log: a.options.Log, Stop: 3 * time.Second,
 		Report: func(format string, args ...any) { klog.Warningf(format, args...) },
 	})
 }
