@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"airgap/test/site"
 )
 
 // diskBytes is the size of a disk, of which an import takes less than half. What is not written takes no space.
@@ -36,8 +38,8 @@ func newDisk(b *testing.B, folder string) *disk {
 		b.Fatal(err)
 	}
 	// Without the "lazy" the kernel would go on making it in the minutes to come.
-	mustRun(b, "mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", d.file)
-	d.device = mustRun(b, "losetup", "--find", "--show", "--direct-io=on", d.file)
+	site.MustOutput(b, exec.Command("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", d.file))
+	d.device = strings.TrimSpace(site.MustOutput(b, exec.Command("losetup", "--find", "--show", "--direct-io=on", d.file)))
 	mounted := filepath.Join(folder, "root")
 	if err := os.MkdirAll(mounted, 0o700); err != nil {
 		b.Fatal(err)
@@ -58,22 +60,10 @@ func (d *disk) remove(b *testing.B) {
 		d.root = ""
 	}
 	if d.device != "" {
-		mustRun(b, "losetup", "--detach", d.device)
+		site.MustOutput(b, exec.Command("losetup", "--detach", d.device))
 		d.device = ""
 	}
 	if err := os.Remove(d.file); err != nil && !errors.Is(err, os.ErrNotExist) {
 		b.Error(err)
 	}
-}
-
-// mustRun runs a program, and returns what it prints.
-func mustRun(b *testing.B, name string, arguments ...string) string {
-	var message strings.Builder
-	cmd := exec.Command(name, arguments...)
-	cmd.Stderr = &message
-	out, err := cmd.Output()
-	if err != nil {
-		b.Fatalf("%s: %v\n%s", cmd, err, message.String())
-	}
-	return strings.TrimSpace(string(out))
 }
