@@ -61,7 +61,7 @@ demo: system podinfo ## from a new key to podinfo answering in a namespace with 
 	test/demo/demo.sh
 
 # The packages of real nodes run one after another: some look for traces in the whole machine.
-test: check system podinfo build/cosign/cosign build/cosign/cosign3 ## everything, with real nodes in namespaces
+test: check system podinfo build/cosign/cosign build/cosign/cosign3 ## everything, with real nodes in namespaces and one whole machine
 	go test $(HEAVY)
 	$(MAKE) --no-print-directory fuzz
 	go test -count=1 $(DESK) ./test/interop -cosign $(abspath build/cosign/cosign),$(abspath build/cosign/cosign3)
@@ -69,6 +69,7 @@ test: check system podinfo build/cosign/cosign build/cosign/cosign3 ## everythin
 	go test -v -count=1 ./test/site
 	go test -v -count=1 -timeout=40m ./test/e2e/...
 	go test -v -count=1 -timeout=20m ./test/fault/...
+	go test -v -count=1 -timeout=20m ./test/vm/stories -run=TestFromStickToSite
 
 check: deps ## format, vet, staticcheck, unit and script tests: all that needs no Kubernetes
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "error: run gofmt -w on the files above" >&2; exit 1; }
@@ -242,7 +243,7 @@ PACKAGES += gcc-$(subst _,-,$(GNU)) libc6-dev-$(ARCH)-cross qemu-user-static
 endif
 
 # Only the tests with whole machines need these: QEMU, and what makes images and sticks for it.
-test-vm: PACKAGES += qemu-system-x86 mmdebstrap e2fsprogs fdisk dosfstools mtools exfatprogs exfat-fuse
+test test-vm: PACKAGES += qemu-system-x86 mmdebstrap e2fsprogs fdisk dosfstools mtools exfatprogs exfat-fuse
 
 deps:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \

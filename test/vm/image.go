@@ -86,7 +86,7 @@ late() {
 	printf '127.0.0.1 localhost\n127.0.1.1 machine\n' > "$1/etc/hosts"
 	: > "$1/etc/resolv.conf"
 	rm -rf "$1/usr/sbin/policy-rc.d" "$1"/var/cache/apt/*.bin "$1"/var/lib/apt/lists/*
-	echo root:stick | chpasswd -R "$1"
+	echo root:stick | chroot "$1" chpasswd # the image's own: PAM's modules go with a library of their age
 }
 case "${3-}" in early) early "$4"; exit;; late) late "$4"; exit;; esac
 mmdebstrap --quiet --mode=root --variant=minbase --include=%s \
