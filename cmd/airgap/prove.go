@@ -103,16 +103,12 @@ func (e *env) prove(ctx context.Context, o buildOptions, m *bundle.Manifest, key
 	if err != nil {
 		return nil, err
 	}
-	if err := e.sweepProofs(ctx); err != nil {
+	if err := sweepProofs(proofFolders, func(folder string) error { return e.removeProof(ctx, folder) }); err != nil {
 		return nil, err
 	}
-	folder, err := os.MkdirTemp(proofFolders, proofPrefix)
+	folder, lock, err := newProofFolder(proofFolders)
 	if err != nil {
 		return nil, err
-	}
-	lock, err := lockProof(folder)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
 	defer lock.Close()
 	order := proofOrder{Folder: folder, Bundles: bundles, Timeout: o.prove.timeout, Settle: o.prove.settle, Output: o.output}
@@ -206,31 +202,68 @@ func (e *env) removeProof(ctx context.Context, folder string) error {
 	return nil
 }
 
-// lockProof holds the folder of a proof for as long as this process lives.
-func lockProof(folder string) (*os.File, error) {
-	lock, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+// newProofFolder makes a folder for a proof in dir, and holds it until lock is closed.
+func newProofFolder(dir string) (folder string, lock *os.File, err error) {
+	for {
+		if folder, err = os.MkdirTemp(dir, proofPrefix); err != nil {
+			return "", nil, err
+		}
+		lock, err = lockProof(folder)
+		if !errors.Is(err, errProofTaken) {
+			break
+		}
+		// Another build sweeps, and met the folder before it was held: it removes it.
+	}
+	if err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(folder))
+	}
+	return folder, lock, nil
+}
+
+// errProofTaken says that another process holds the folder of a proof, or has removed it.
+var errProofTaken = errors.New("another process has it")
+
+// lockProof holds the folder of a proof for as long as this process lives, or until lock is closed.
+func lockProof(folder string) (lock *os.File, err error) {
+	lock, err = os.Open(folder)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, errProofTaken
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", lock.Name(), err), lock.Close())
+	if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil && !isAt(lock, folder) || errors.Is(err, unix.EWOULDBLOCK) {
+		err = errProofTaken
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", folder, err), lock.Close())
 	}
 	return lock, nil
 }
 
-// sweepProofs takes down what proofs have left whose process was killed.
-func (e *env) sweepProofs(ctx context.Context) error {
-	folders, err := filepath.Glob(filepath.Join(proofFolders, proofPrefix+"*"))
+// isAt reports whether the open file is what a path still leads to.
+func isAt(open *os.File, path string) bool {
+	is, err := open.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(is, there)
+}
+
+// sweepProofs takes down what proofs have left in dir whose process was killed.
+func sweepProofs(dir string, remove func(folder string) error) error {
+	folders, err := filepath.Glob(filepath.Join(dir, proofPrefix+"*"))
 	if err != nil {
 		return err
 	}
 	for _, folder := range folders {
 		lock, err := lockProof(folder)
-		if errors.Is(err, unix.EWOULDBLOCK) {
+		if errors.Is(err, errProofTaken) {
 			continue
 		}
 		if err == nil {
-			err = errors.Join(e.removeProof(ctx, folder), lock.Close())
+			err = errors.Join(remove(folder), lock.Close())
 		}
 		if err != nil {
 			return fmt.Errorf("%s, of a proof that was killed: %w", folder, err)
