@@ -66,7 +66,7 @@ test: check system podinfo build/cosign/cosign build/cosign/cosign3 ## everythin
 	$(MAKE) --no-print-directory fuzz
 	go test -count=1 $(DESK) ./test/interop -cosign $(abspath build/cosign/cosign),$(abspath build/cosign/cosign3)
 	PATH=$(abspath build/cosign):$$PATH go test -count=1 $(DESK) ./cmd/airgap -run TestScripts/key_
-	go test -v -count=1 ./test/site
+	go test -v -count=1 ./test/site ./test/disk
 	go test -v -count=1 -timeout=40m ./test/e2e/...
 	go test -v -count=1 -timeout=20m ./test/fault/...
 	go test -v -count=1 -timeout=20m ./test/vm/stories -run=TestFromStickToSite
@@ -89,13 +89,13 @@ fuzz: deps ## each parser of what strangers write, all at once for a minute; FUZ
 test-site: system ## several machines on a LAN with faults, and the table of docs/site.md; -cut for less than ten minutes: SITE='-cut 1m'
 	go test -v -count=1 -timeout=60m ./test/site/stories -table docs/site.md $(SITE)
 
-test-vm: system podinfo ## whole machines of several kinds, with power cuts, and what other processors run, under an emulator; the whole table: VM='-cuts 25 -load-cuts 50 -stable 30m'
+test-vm: system podinfo ## whole machines of several kinds, with power cuts, and what other processors run, under an emulator; the whole table: VM='-cuts 25 -upgrade-cuts 25 -load-cuts 50 -stable 30m'
 	$(MAKE) --no-print-directory ARCH=arm64 system
 	go test -v -count=1 -timeout=30m ./test/vm
 	go test -v -count=1 -timeout=8h ./test/vm/stories -bound $(VM)
 
-test-fault: system podinfo ## installs killed and failed at hundreds of points: docs/reliability.md; FAULT='-part 2/4' for a quarter
-	go test -v -count=1 -timeout=180m ./test/fault -points 200 $(FAULT)
+test-fault: system podinfo ## installs killed and failed at hundreds of points, power cut a hundred times: docs/reliability.md; FAULT='-part 2/4' for a quarter of the points
+	go test -v -count=1 -timeout=240m ./test/fault -points 200 -cuts 25 -upgrade-cuts 25 -load-cuts 50 $(FAULT)
 
 bench: system podinfo ## measure, in paired runs: the figures of docs/benchmarks.md
 	go run ./test/bench

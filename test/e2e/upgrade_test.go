@@ -5,86 +5,16 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
-	"airgap/internal/payload"
 	"airgap/test/site"
 )
-
-// A version is a distribution like the one under test, but for what its server does.
-type version struct {
-	name   string
-	server string // what bin/airgap does, as a shell script, when it is to be a server; empty: what it should
-}
-
-// wrapper stands before the real executable. $0 and the arguments are those of the process.
-const wrapper = `#!/bin/sh
-real="${0%/*}/airgap.real"
-case "$1" in server) SERVER ;; esac
-exec "$real" "$@"
-`
-
-// build makes the version and a bundle of nothing else, and returns the bundle's path.
-func (v version) build(t *testing.T, dir, bundleVersion string) string {
-	t.Helper()
-	root := filepath.Join(dir, v.name)
-	host(t, "cp", "-al", site.Built("build/root"), root)
-	if err := os.WriteFile(filepath.Join(root, "release"), []byte(v.name+"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if v.server != "" {
-		bin := filepath.Join(root, "bin")
-		err := errors.Join(os.Rename(filepath.Join(bin, "airgap"), filepath.Join(bin, "airgap.real")),
-			os.WriteFile(filepath.Join(bin, "airgap"), []byte(strings.ReplaceAll(wrapper, "SERVER", v.server)), 0o755))
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	executable := filepath.Join(dir, v.name+".bin")
-	if err := pack(executable, root); err != nil {
-		t.Fatal(err)
-	}
-	system := filepath.Join(dir, v.name+"-system.yaml")
-	spec := fmt.Sprintf("apiVersion: airgap/v1\nkind: Bundle\nmetadata: {name: distribution, version: %s}\nspec:\n"+
-		"  from: []\n  platforms: [linux/amd64]\n  distributions: [{platform: linux/amd64, executable: %s}]\n", bundleVersion, executable)
-	if err := os.WriteFile(system, []byte(spec), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	bundle := filepath.Join(dir, v.name+".airgap")
-	cmd := exec.Command(site.Built("bin/airgap"), "build", "-f", system, "-o", bundle, "--key", site.Built("dist/development.key"))
-	cmd.Env = append(os.Environ(), "COSIGN_PASSWORD=")
-	site.MustOutput(t, cmd)
-	return bundle
-}
-
-// pack packs quickly.
-func pack(executable, root string) error {
-	launcher, err := os.Open(site.Built("build/launcher"))
-	if err != nil {
-		return err
-	}
-	defer launcher.Close()
-	out, err := os.OpenFile(executable, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = payload.Pack(out, launcher, root, func(w io.Writer) (io.WriteCloser, error) {
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest))
-	})
-	return errors.Join(err, out.Close())
-}
 
 // outage asks a node's API server all the time, and measures for how long nobody answers.
 type outage struct {
@@ -127,18 +57,10 @@ func (s *node) containers() string {
 		`jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name}{range .status.containerStatuses[*]} {.containerID} {.restartCount}{end}{"\n"}{end}`)
 }
 
-// release is what the running version calls itself.
-func (s *node) release() string {
-	data, err := os.ReadFile(filepath.Join(s.Paths.Current(), "release"))
-	if err != nil {
-		return "first"
-	}
-	return strings.TrimSpace(string(data))
-}
-
+// wantRelease wants the version of that name to run; the one under test has none.
 func (s *node) wantRelease(want string) {
 	s.T.Helper()
-	if got := s.release(); got != want {
+	if got := s.Release(); got != want {
 		s.T.Errorf("release %q runs, want %q", got, want)
 	}
 }
@@ -165,7 +87,7 @@ func TestUpgrade(t *testing.T) {
 		}
 	}
 
-	good := version{name: "second"}.build(t, dir, "1.1.0")
+	good := site.Version{Name: "second"}.Build(t, dir, "1.1.0")
 	run := func(name string, test func(*node)) { t.Run(name, func(t *testing.T) { test(s.within(t)) }) }
 	run("the pods live on", func(s *node) {
 		api, began := watchAPI(s.Node), time.Now()
@@ -176,29 +98,29 @@ func TestUpgrade(t *testing.T) {
 		wantPods(s)
 	})
 	for _, broken := range []struct {
-		version
+		site.Version
 		flags []string
 		says  string
 	}{
-		{version{"crashes", "exit 3"}, nil, "started again"},
-		{version{"hangs", "exec sleep 1000000"}, []string{"--timeout", "15s"}, "not within 15s"},
+		{site.Version{Name: "crashes", Server: "exit 3"}, nil, "started again"},
+		{site.Version{Name: "hangs", Server: "exec sleep 1000000"}, []string{"--timeout", "15s"}, "not within 15s"},
 	} {
-		run("a version that "+broken.name, func(s *node) {
-			s.Kubectl("create", "configmap", "before-"+broken.name)
-			said := s.Refuse(1, s.upgradeArgs(broken.build(s.T.(*testing.T), dir, "1.2.0"), broken.flags...)...)
+		run("a version that "+broken.Name, func(s *node) {
+			s.Kubectl("create", "configmap", "before-"+broken.Name)
+			said := s.Refuse(1, s.upgradeArgs(broken.Build(s.T, dir, "1.2.0"), broken.flags...)...)
 			for _, want := range []string{broken.says, "rolled back: airgap"} {
 				if !strings.Contains(said, want) {
 					s.T.Errorf("it does not say %q:\n%s", want, said)
 				}
 			}
 			s.wantRelease("second")
-			s.Kubectl("get", "configmap", "before-"+broken.name)
+			s.Kubectl("get", "configmap", "before-"+broken.Name)
 			wantPods(s)
 		})
 	}
 	run("a version that dies on probation", func(s *node) {
 		s.Kubectl("create", "configmap", "before-dies")
-		cmd := s.Command(s.upgradeArgs(version{name: "dying"}.build(s.T.(*testing.T), dir, "1.2.5"), "--probation", "5m")...)
+		cmd := s.Command(s.upgradeArgs(site.Version{Name: "dying"}.Build(s.T, dir, "1.2.5"), "--probation", "5m")...)
 		var said strings.Builder
 		cmd.Stderr = &said
 		steps, err := cmd.StdoutPipe()
@@ -218,12 +140,12 @@ func TestUpgrade(t *testing.T) {
 		wantPods(s)
 	})
 	run("an installer that is killed", func(s *node) {
-		cmd := s.Command(s.upgradeArgs(version{name: "third"}.build(s.T.(*testing.T), dir, "1.3.0"), "--probation", "10m")...)
+		cmd := s.Command(s.upgradeArgs(site.Version{Name: "third"}.Build(s.T, dir, "1.3.0"), "--probation", "10m")...)
 		if err := cmd.Start(); err != nil {
 			s.T.Fatal(err)
 		}
 		site.Eventually(s.T, patience, func() error {
-			if s.release() != "third" {
+			if s.Release() != "third" {
 				return errors.New("not switched yet")
 			}
 			return nil
@@ -239,7 +161,7 @@ func TestUpgrade(t *testing.T) {
 	run("rollback", func(s *node) {
 		s.Kubectl("create", "configmap", "after")
 		s.Verb("rollback", "--yes", "--init", "none", "--node-name", s.Name)
-		s.wantRelease("first")
+		s.wantRelease("")
 		if out := s.Kubectl("get", "configmap", "after", "--ignore-not-found"); out != "" {
 			s.T.Errorf("the datastore is not that of before the upgrade: %s", out)
 		}

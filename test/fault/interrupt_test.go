@@ -19,9 +19,8 @@ func testInterrupts(t *testing.T, h half) {
 	interrupts, late := make(count, len(m.steps)), 0
 	for number, chain := range m.chains(*points / share) {
 		t.Run(fmt.Sprintf("chain %d", number+1), func(t *testing.T) {
-			m := *m
-			m.Node = m.Within(t)
-			defer m.uninstall(t)
+			m := m.begin(t)
+			defer m.end(t)
 			furthest := 0
 			for _, p := range chain {
 				out, at := m.disturb(p, trap.Answer{Signal: unix.SIGINT}, nil)

@@ -21,11 +21,13 @@ import (
 // machine is one that is installed again and again.
 type machine struct {
 	*site.Node
-	steps []string // of an install, as it names them
-	half  half
-	bare  site.Traces
-	good  state // after the half of an install that nothing has disturbed
-	calls count // of that one
+	*supply          // nil: its files are on the host's disk
+	args    []string // of airgap, for what is disturbed: an install, or an upgrade
+	steps   []string // of that, as it names them
+	half    half
+	bare    site.Traces
+	good    state // after the half of an install that nothing has disturbed
+	calls   count // of that one
 }
 
 // half is what a test looks at of an install: all up to the switch, where no node runs yet, or all from the node's start on.
@@ -36,32 +38,89 @@ const (
 	fromStart
 )
 
-// newMachine makes a machine, and installs and uninstalls once to know what that is like.
+// newMachine makes a machine, and installs the half once to know what that is like.
 func newMachine(t *testing.T, h half) *machine {
 	t.Helper()
-	m := &machine{Node: site.New(t, "node-1")[0], half: h}
-	t.Cleanup(func() { os.Remove(hostFile) })
-	m.readSteps()
+	m := &machine{half: h}
+	if h == fromStart {
+		m = newPowered(t)
+	} else {
+		m.Node = site.New(t, "node-1")[0]
+		t.Cleanup(func() { os.Remove(hostFile) })
+		m.readSteps(m.InstallArgs(demo)...)
+	}
 	// Not even the executable is unpacked on a new machine.
 	if err := os.RemoveAll(m.Paths.Versions()); err != nil {
 		t.Fatal(err)
 	}
 	m.bare = m.Traces()
+	if h == fromStart {
+		m.switchVersions(t)
+	}
 	m.calls = make(count, len(m.steps))
 	began := time.Now()
 	out := m.trapped(trap.Options{}, func(step, number int, _ trap.Call) trap.Answer {
-		if (step >= m.start()) == (h == fromStart) {
-			m.calls[step] = number + 1
-		}
+		m.calls[step] = number + 1
 		return trap.Answer{}
 	})
 	if !m.came(out) {
 		t.Fatalf("%v\n%s", out.err, out.said)
 	}
+	if h == fromStart {
+		clear(m.calls[:m.start()]) // of steps that find all done
+	}
 	t.Logf("an install that nothing disturbs: %.1f s; calls that change files, by step: %s\n%s", time.Since(began).Seconds(), m.tell(m.calls), out.said)
 	m.good = m.look(t)
-	m.uninstall(t)
+	m.end(t)
 	return m
+}
+
+// switchVersions installs all before the node's start, and saves the disk as it is then: every chain of points begins with that.
+func (m *machine) switchVersions(t *testing.T) {
+	t.Helper()
+	m.half = untilSwitch
+	out := m.trapped(trap.Options{}, func(int, int, trap.Call) trap.Answer { return trap.Answer{} })
+	if !m.came(out) {
+		t.Fatalf("%v\n%s", out.err, out.said)
+	}
+	m.half = fromStart
+	m.unplug()
+	if err := m.disk.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	m.saved = m.save(t)
+	m.switchOn()
+}
+
+// within is the machine in the hands of a subtest.
+func (m *machine) within(t *testing.T) *machine {
+	now := *m
+	now.Node = m.Within(t)
+	return &now
+}
+
+// begin is the machine in the hands of a subtest, bare or with the versions switched.
+func (m *machine) begin(t *testing.T) *machine {
+	t.Helper()
+	now := m.within(t)
+	if now.supply == nil {
+		return now
+	}
+	if err := m.disk.Restore(m.saved); err != nil {
+		t.Fatal(err)
+	}
+	now.switchOn()
+	return now
+}
+
+// end takes away what was installed, and wants the machine to be as it was. A machine with a disk of its own is off then.
+func (m *machine) end(t *testing.T) {
+	t.Helper()
+	m.uninstall(t)
+	if m.supply != nil {
+		m.Within(t).Reboot()
+		m.unplug()
+	}
 }
 
 // start is the number of the step that starts the node.
@@ -75,11 +134,12 @@ func (m *machine) came(o outcome) bool {
 	return o.err == nil
 }
 
-// readSteps asks for the steps of an install.
-func (m *machine) readSteps() {
+// readSteps asks for the steps of what is to be disturbed on the machine from now on.
+func (m *machine) readSteps(args ...string) {
 	m.T.Helper()
+	m.args = args
 	var plan []struct{ Name string }
-	if err := json.Unmarshal([]byte(m.Airgap(append(m.InstallArgs(demo), "--dry-run", "--output", "json")...)), &plan); err != nil {
+	if err := json.Unmarshal([]byte(m.Airgap(append(slices.Clone(args), "--dry-run", "--output", "json")...)), &plan); err != nil {
 		m.T.Fatal(err)
 	}
 	m.steps = nil
@@ -121,11 +181,11 @@ func (o outcome) killed() bool {
 	return errors.As(o.err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
 }
 
-// trapped installs, and asks decide before each call that changes a file, with the step that makes it and the call's number in
+// trapped runs what is to be disturbed, and asks decide before each call that changes a file, with the step that makes it and the call's number in
 // that step, both from 0. Where no node is wanted it is killed before it starts one.
 func (m *machine) trapped(o trap.Options, decide func(step, number int, c trap.Call) trap.Answer) outcome {
 	m.T.Helper()
-	return m.trappedCommand(o, decide, m.InstallArgs(demo)...)
+	return m.trappedCommand(o, decide, m.args...)
 }
 
 // trappedCommand is trapped for other arguments.
@@ -156,7 +216,7 @@ func (m *machine) trappedCommand(o trap.Options, decide func(step, number int, c
 	return outcome{err, console.text(), console.step()}
 }
 
-// disturb installs, and answers the call at the point, or, if the step makes fewer calls than that, the first one of a later step; more: and every
+// disturb does so, and answers the call at the point, or, if the step makes fewer calls than that, the first one of a later step; more: and every
 // one after it that more agrees to. It returns what was to be done at that point.
 func (m *machine) disturb(p point, answer trap.Answer, more func(trap.Call) bool) (out outcome, at *trap.Call) {
 	m.T.Helper()
@@ -192,21 +252,19 @@ func (m *machine) converge(t *testing.T) {
 	}
 }
 
-// chains spreads points over the half. Before the switch each chain begins on a bare machine and has one point of each step; from the
-// node's start on there is one, of those of the part that is asked for.
+// chains spreads points over the half, and returns those of the part that is asked for. Before the switch a chain has one point of each
+// step; from the node's start on, where a run that was killed leaves little to the next, it is one point.
 func (m *machine) chains(total int) (list [][]point) {
-	if m.half == untilSwitch {
-		for number, chain := range chains(m.calls.choose(total)) {
-			if inPart(number) {
-				list = append(list, chain)
-			}
+	all := chains(m.calls.choose(total))
+	if m.half == fromStart {
+		all = nil
+		for _, p := range m.calls.choose(total) {
+			all = append(all, []point{p})
 		}
-		return list
 	}
-	list = make([][]point, 1)
-	for number, p := range m.calls.choose(total) {
+	for number, chain := range all {
 		if inPart(number) {
-			list[0] = append(list[0], p)
+			list = append(list, chain)
 		}
 	}
 	return list

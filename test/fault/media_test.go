@@ -90,15 +90,14 @@ func (s *stick) pullOut() {
 func TestMedia(t *testing.T) {
 	m := &machine{Node: site.New(t, "node-1")[0], half: fromStart}
 	t.Cleanup(func() { os.Remove(hostFile) })
-	m.readSteps()
+	m.readSteps(m.InstallArgs(demo)...)
 	importing := slices.Index(m.steps, "import")
 	size := sizeOf(t, demo)
 	goOn := func(int, int, trap.Call) trap.Answer { return trap.Answer{} }
 
 	refuse := func(t *testing.T, code int, decide func(step, number int, c trap.Call) trap.Answer, bundle string, want ...string) {
 		t.Helper()
-		m := *m
-		m.Node = m.Within(t)
+		m := m.within(t)
 		out := m.trappedCommand(trap.Options{}, decide, m.InstallArgs(bundle)...)
 		if out.code() != code {
 			t.Errorf("exit code %d, want %d", out.code(), code)
@@ -176,8 +175,7 @@ func TestMedia(t *testing.T) {
 	t.Run("two installs at once", func(t *testing.T) { twoAtOnce(t, m, importing) })
 	t.Run("an older version", func(t *testing.T) {
 		onlyWithPoints(t)
-		m := *m
-		m.Node = m.Within(t)
+		m := m.within(t)
 		m.Install(demo) // goes on with what the test before has interrupted
 		older := filepath.Join(folder, "older.airgap")
 		if err := buildBundle(older, "0.9.0"); err != nil {

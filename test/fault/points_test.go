@@ -96,13 +96,15 @@ func (c *console) text() string {
 	return string(data)
 }
 
-// step is the number, from 0, of the step that runs now: of the one after the last that was told as done.
+// step is the number, from 0, of the step that runs now: of the one after the last that was told as done. A run that goes on where
+// another was killed may have more steps than that had; they count as the one before them.
 func (c *console) step() int {
 	done := 0
 	for line := range strings.Lines(c.text()) {
 		var number, of int
-		if n, _ := fmt.Sscanf(line, "[%d/%d]", &number, &of); n == 2 && of == len(c.steps) {
-			done = number
+		var name string
+		if n, _ := fmt.Sscanf(line, "[%d/%d] %s", &number, &of, &name); n == 3 {
+			done = max(done, slices.Index(c.steps, strings.TrimSuffix(name, ":"))+1)
 		}
 	}
 	return min(done, len(c.steps)-1)

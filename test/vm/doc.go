@@ -15,11 +15,8 @@
 //
 // # What a power cut is
 //
-// The machine's disk is served to QEMU by the test itself, with the volatile write cache that real disks have: what
-// the machine has written, and not flushed, is in the memory of the test. [Machine.CutPower] kills QEMU and then
-// tosses a coin for each block of 4 KiB in that cache: half of them are on the disk, half are not, in no order. That
-// is harder than most disks and still honest: a block that was flushed is there, whole, and so is each block
-// of 4 KiB that was not, as it was or as it is. Torn blocks and disks that lie about flushing are not modelled.
+// The machine's disk is served to QEMU by the test itself, with a volatile write cache (package airgap/test/disk). [Machine.CutPower]
+// kills QEMU and lets the disk lose half of what it was not told to flush.
 //
 // # Watching
 //

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"airgap/test/disk"
 )
 
 // Hardware says what a machine is. Zero values are those of a small industrial computer.
@@ -34,7 +36,7 @@ type Machine struct {
 	t      testing.TB
 	folder string // sockets and disk
 	image  cached
-	disk   *disk
+	disk   *disk.Disk
 	power  *power // nil: it is off
 	sticks int
 	notes  notes
@@ -67,11 +69,11 @@ func New(t testing.TB, hardware Hardware) *Machine {
 	}
 	t.Cleanup(m.remove)
 	seed := rand.Uint64()
-	if m.disk, err = newDisk(image.disk, m.folder, seed); err != nil {
+	if m.disk, err = disk.New(image.disk, m.folder, seed); err != nil {
 		t.Fatal(err)
 	}
 	if hardware.Saved != "" {
-		if err := m.disk.restore(hardware.Saved); err != nil {
+		if err := m.disk.Restore(hardware.Saved); err != nil {
 			t.Fatalf("the saved disk: %v", err)
 		}
 	}
@@ -87,7 +89,7 @@ func (m *Machine) remove() {
 		m.power.off()
 	}
 	if m.disk != nil {
-		_ = m.disk.close()
+		_ = m.disk.Close()
 	}
 	if err := os.RemoveAll(m.folder); err != nil {
 		m.t.Error(err)
@@ -116,7 +118,7 @@ func (m *Machine) Boot() {
 	m.t.Logf("at its login after %.1f s", m.Login.Seconds())
 }
 
-// CutPower ends the machine at once. See the package comment for what its disk has then.
+// CutPower ends the machine at once. See package disk for what its disk has then.
 func (m *Machine) CutPower() {
 	m.t.Helper()
 	if m.power == nil {
@@ -124,7 +126,7 @@ func (m *Machine) CutPower() {
 	}
 	m.power.off()
 	m.power = nil
-	cached, lost, err := m.disk.cut()
+	cached, lost, err := m.disk.Cut()
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -162,7 +164,7 @@ func (m *Machine) Shutdown(patience time.Duration) time.Duration {
 	}
 	m.power.off()
 	m.power = nil
-	if err := m.disk.flush(); err != nil {
+	if err := m.disk.Flush(); err != nil {
 		m.t.Fatal(err)
 	}
 	return time.Since(began)
@@ -175,7 +177,7 @@ func (m *Machine) Save(folder string) {
 	if m.power != nil {
 		m.t.Fatal("the machine is on")
 	}
-	if err := m.disk.save(folder); err != nil {
+	if err := m.disk.Save(folder); err != nil {
 		m.t.Fatalf("saving the disk: %v", err)
 	}
 }

@@ -78,7 +78,7 @@ func (m *Machine) switchOn() (p *power, err error) {
 			conns[name] = conn
 			p.close = append(p.close, conn.Close)
 			if name == "disk" {
-				p.disk.Go(func() { _ = m.disk.serve(conn) })
+				p.disk.Go(func() { _ = m.disk.Serve(conn) })
 			}
 		})
 	}

@@ -37,6 +37,11 @@ const (
 // many-th file: the share of small files stays what it is.
 const fullLayerMiB = 88
 
+// meanFileBytes is the mean size of the set's files: that of all images of Docker Hub, 167 TB in 5.3 billion files (Zhao et al., Large-Scale
+// Analysis of the Docker Hub Dataset, CLUSTER 2019). What an import costs is as much a matter of how many files there are as of how many
+// bytes, and machines differ in what they have.
+const meanFileBytes = 31_600
+
 func layerMiB() int {
 	if mib, err := strconv.Atoi(os.Getenv("AIRGAP_BENCH_LAYER_MIB")); err == nil && mib > 0 && mib < fullLayerMiB {
 		return mib
@@ -79,28 +84,45 @@ type layer struct {
 	path   string
 }
 
-// sourceFiles lists regular files of this machine of at most 8 MiB.
-func sourceFiles(t testing.TB) []string {
-	var files []string
+// sources are files of this machine: those that are smaller than the mean, and those that are not.
+type sources struct{ small, large []string }
+
+// largestFile leaves out what would be most of a layer by itself.
+const largestFile = 16 << 20
+
+func sourceFiles(t testing.TB) (s sources) {
 	for _, root := range []string{"/usr/lib", "/usr/share", "/usr/bin", runtime.GOROOT()} {
 		filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
-				if info, err := d.Info(); err == nil && info.Size() > 0 && info.Size() <= 8<<20 {
-					files = append(files, path)
-				}
+			if err != nil || !d.Type().IsRegular() {
+				return nil
+			}
+			switch info, err := d.Info(); {
+			case err != nil || info.Size() == 0 || info.Size() > largestFile:
+			case info.Size() < meanFileBytes:
+				s.small = append(s.small, path)
+			default:
+				s.large = append(s.large, path)
 			}
 			return nil
 		})
 	}
-	if len(files) == 0 {
+	if len(s.small) == 0 || len(s.large) == 0 {
 		t.Fatal("no files to make layers from")
 	}
-	return files
+	return s
+}
+
+// next is the file that comes after n others of a layer, which have so many bytes: a large one whenever they are too small on the mean.
+func (s sources) next(n int, size int64, at int) string {
+	if size < int64(n)*meanFileBytes {
+		return s.large[at%len(s.large)]
+	}
+	return s.small[at%len(s.small)]
 }
 
 // makeLayer fills a layer with the files from a place that depends on n. Each file is salted with n, so that
 // no two layers have the same one.
-func makeLayer(t testing.TB, folder string, files []string, n int) layer {
+func makeLayer(t testing.TB, folder string, files sources, n int) layer {
 	l := layer{path: filepath.Join(folder, fmt.Sprintf("layer-%02d", n))}
 	out, err := os.Create(l.path)
 	if err != nil {
@@ -112,8 +134,8 @@ func makeLayer(t testing.TB, folder string, files []string, n int) layer {
 	w := tar.NewWriter(io.MultiWriter(packer, contents))
 	folders := map[string]bool{".": true}
 	var size int64
-	for at := n * 7919; size < int64(layerMiB())<<20; at += fullLayerMiB / layerMiB() {
-		source := files[at%len(files)]
+	for count, at := 0, n*7919; size < int64(layerMiB())<<20; at += fullLayerMiB / layerMiB() {
+		source := files.next(count, size, at)
 		data, err := os.ReadFile(source)
 		if err != nil {
 			continue
@@ -129,6 +151,7 @@ func makeLayer(t testing.TB, folder string, files []string, n int) layer {
 			return l
 		}
 		size += int64(len(data))
+		count++
 	}
 	if err := errors.Join(w.Close(), packer.Close()); err != nil {
 		t.Error(err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"airgap/test/site"
 	"airgap/test/vm"
 )
 
@@ -51,6 +52,54 @@ func TestPowerCutsInInstall(t *testing.T) {
 	m.Run(install)
 	m.Eventually(time.Minute, healthy)
 	t.Logf("%d cuts in installs, %d of which had just ended; the last one is whole", *installCuts, ended)
+}
+
+// The power goes at any moment of an upgrade, again and again: each time the node comes up by itself, as one version or the other, and the
+// upgrade goes on. One that has ended is rolled back, and the next begins from there.
+func TestPowerCutsInUpgrade(t *testing.T) {
+	m := installed(t)
+	stick := vm.NewStick(t, vm.FAT32, site.Version{Name: "second"}.Build(t, t.TempDir(), "1.1.0"))
+	begin := func() {
+		m.Plug(stick)
+		m.Run(mount)
+		m.Begin("upgrade", "airgap upgrade /media/stick/second.airgap --probation 10s && touch /run/upgraded")
+	}
+	const release = "cat /var/lib/airgap/current/release || echo first"
+	back := func() {
+		m.Run("airgap rollback --yes")
+		m.Eventually(healthyPatience, healthy)
+	}
+	began := time.Now()
+	begin()
+	m.Eventually(25*time.Minute, "test -e /run/upgraded")
+	whole := time.Since(began)
+	t.Logf("an upgrade that nothing disturbs takes %.0f s", whole.Seconds())
+	m.Run("rm -f /run/upgraded && umount /media/stick")
+	m.Unplug(stick)
+	back()
+
+	completed := 0
+	for i := range *upgradeCuts {
+		begin()
+		after := rand.N(whole)
+		time.Sleep(after)
+		journal, _ := m.Try("cat /run/upgrade.log")
+		m.CutPower()
+		t.Logf("cut %d after %.1f s of an upgrade: %s", i+1, after.Seconds(), lastLine(journal))
+		m.Boot()
+		m.Eventually(healthyPatience, healthy)
+		if m.Run(release) == "second" {
+			completed++
+			back()
+		}
+	}
+	begin()
+	m.Eventually(25*time.Minute, "test -e /run/upgraded")
+	m.Eventually(time.Minute, healthy)
+	if got := m.Run(release); got != "second" {
+		t.Errorf("version %q runs after the last upgrade", got)
+	}
+	t.Logf("%d cuts in upgrades, after %d of which the new version ran", *upgradeCuts, completed)
 }
 
 func lastLine(text string) string {

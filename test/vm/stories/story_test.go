@@ -16,6 +16,7 @@ import (
 
 var (
 	installCuts = flag.Int("cuts", 3, "how often the power is cut during installs")
+	upgradeCuts = flag.Int("upgrade-cuts", 3, "how often the power is cut during upgrades")
 	loadCuts    = flag.Int("load-cuts", 3, "how often the power is cut while the API is written to")
 	stable      = flag.Duration("stable", 2*time.Minute, "how long the smallest machine has to run")
 	bound       = flag.Bool("bound", false, "fail if an install takes too long: for a host that does nothing else meanwhile")

@@ -1,4 +1,4 @@
-package vm
+package disk
 
 import (
 	"bytes"
@@ -8,18 +8,18 @@ import (
 	"testing"
 )
 
-func blankDisk(t *testing.T, blocks int64) *disk {
+func blankDisk(t *testing.T, blocks int64) *Disk {
 	t.Helper()
 	folder := t.TempDir()
 	image := filepath.Join(folder, "image")
 	if err := os.WriteFile(image, bytes.Repeat([]byte{'.'}, int(blocks*blockBytes)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d, err := newDisk(image, folder, 1)
+	d, err := New(image, folder, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = d.close() })
+	t.Cleanup(func() { _ = d.Close() })
 	return d
 }
 
@@ -36,7 +36,7 @@ func TestDiskReadsWhatWasWritten(t *testing.T) {
 		}
 		copy(want[at:], data)
 		if i%50 == 0 {
-			if err := d.flush(); err != nil {
+			if err := d.Flush(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -61,11 +61,11 @@ func TestDiskLosesOnlyWhatWasNotFlushed(t *testing.T) {
 		}
 	}
 	write('a')
-	if err := d.flush(); err != nil {
+	if err := d.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	write('b')
-	cached, lost, err := d.cut()
+	cached, lost, err := d.Cut()
 	if err != nil || cached != blocks || lost < blocks/4 || lost > blocks*3/4 {
 		t.Fatalf("%d of %d blocks lost, %v; want about half of %d", lost, cached, err, blocks)
 	}

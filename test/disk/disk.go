@@ -1,4 +1,11 @@
-package vm
+// Package disk is a disk whose power can be cut, for tests. It has the volatile write cache that real disks have: what was
+// written, and not flushed, is in the memory of the test. [Disk.Cut] tosses a coin for each block of 4 KiB in that cache: half of
+// them are on the disk, half are not, in no order. That is harder than most disks and still honest: a block that was flushed is there,
+// whole, and so is each block of 4 KiB that was not, as it was or as it is. Torn blocks and disks that lie about flushing are
+// not modelled.
+//
+// A machine under QEMU gets it by NBD ([Disk.Serve]), one that is made of namespaces as a file system ([Disk.Mount]).
+package disk
 
 import (
 	"bytes"
@@ -17,9 +24,9 @@ const (
 	cacheBlocks = 32 << 20 / blockBytes
 )
 
-// disk is a machine's disk: an image that is never written, the blocks that differ from it in a file, and a
-// volatile write cache in front of both. A flush empties the cache into the file, a power cut empties half of it there.
-type disk struct {
+// Disk is an image that is never written, the blocks that differ from it in a file, and a volatile write cache in front of both. A
+// Flush empties the cache into the file, a power cut empties half of it there. Its methods may be called at the same time.
+type Disk struct {
 	mu     sync.Mutex
 	image  *os.File
 	own    *os.File
@@ -29,7 +36,8 @@ type disk struct {
 	coin   *rand.Rand
 }
 
-func newDisk(image, folder string, seed uint64) (*disk, error) {
+// New makes a disk that begins as the image does, and keeps in the folder what is written to it. What a power cut loses is drawn from the seed.
+func New(image, folder string, seed uint64) (*Disk, error) {
 	base, err := os.Open(image)
 	if err != nil {
 		return nil, err
@@ -45,14 +53,14 @@ func newDisk(image, folder string, seed uint64) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &disk{
+	return &Disk{
 		image: base, own: own, size: info.Size(), differ: make([]uint64, info.Size()/blockBytes/64+1),
 		cache: map[int64]*[blockBytes]byte{}, coin: rand.New(rand.NewPCG(seed, 0)),
 	}, nil
 }
 
 // block reads one block, as the machine sees it.
-func (d *disk) block(n int64, into []byte) error {
+func (d *Disk) block(n int64, into []byte) error {
 	if b, ok := d.cache[n]; ok {
 		copy(into, b[:])
 		return nil
@@ -66,7 +74,7 @@ func (d *disk) block(n int64, into []byte) error {
 }
 
 // store puts one block where a power cut does not reach it.
-func (d *disk) store(n int64, b *[blockBytes]byte) error {
+func (d *Disk) store(n int64, b *[blockBytes]byte) error {
 	if _, err := d.own.WriteAt(b[:], n*blockBytes); err != nil {
 		return err
 	}
@@ -75,7 +83,7 @@ func (d *disk) store(n int64, b *[blockBytes]byte) error {
 }
 
 // ReadAt reads what the machine sees.
-func (d *disk) ReadAt(p []byte, off int64) (int, error) {
+func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 	return d.each(p, off, func(n int64, part []byte, at int) error {
 		var b [blockBytes]byte
 		if err := d.block(n, b[:]); err != nil {
@@ -87,7 +95,7 @@ func (d *disk) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // WriteAt writes into the cache. One that is full loses blocks to the file, in no order.
-func (d *disk) WriteAt(p []byte, off int64) (int, error) {
+func (d *Disk) WriteAt(p []byte, off int64) (int, error) {
 	return d.each(p, off, func(n int64, part []byte, at int) error {
 		b, ok := d.cache[n]
 		if !ok {
@@ -112,7 +120,7 @@ func (d *disk) WriteAt(p []byte, off int64) (int, error) {
 }
 
 // each calls do for the part of p that lies in each block, with where in the block it begins.
-func (d *disk) each(p []byte, off int64, do func(n int64, part []byte, at int) error) (int, error) {
+func (d *Disk) each(p []byte, off int64, do func(n int64, part []byte, at int) error) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if off < 0 || off+int64(len(p)) > d.size {
@@ -130,16 +138,16 @@ func (d *disk) each(p []byte, off int64, do func(n int64, part []byte, at int) e
 	return done, nil
 }
 
-// flush empties the cache: what has been written so far survives a power cut.
-func (d *disk) flush() error {
+// Flush empties the cache: what has been written so far survives a power cut.
+func (d *Disk) Flush() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.empty(func() bool { return true })
 }
 
-// cut is what a power cut does to the cache: each block of it is on the disk, or is not. It returns how
+// Cut is what a power cut does to the cache: each block of it is on the disk, or is not. It returns how
 // many there were and how many are lost.
-func (d *disk) cut() (cached, lost int, err error) {
+func (d *Disk) Cut() (cached, lost int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	cached = len(d.cache)
@@ -153,7 +161,7 @@ func (d *disk) cut() (cached, lost int, err error) {
 	return cached, lost, err
 }
 
-func (d *disk) empty(keep func() bool) error {
+func (d *Disk) empty(keep func() bool) error {
 	for n, b := range d.cache {
 		if keep() {
 			if err := d.store(n, b); err != nil {
@@ -171,8 +179,8 @@ const (
 	savedDiffer = "differ" // which of them are not the image's
 )
 
-// save writes what differs from the image into a folder. Nothing waits in the cache: the machine was switched off in order.
-func (d *disk) save(folder string) error {
+// Save writes what differs from the image into a folder. Nothing waits in the cache: the machine was switched off in order.
+func (d *Disk) Save(folder string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.cache) > 0 {
@@ -183,13 +191,13 @@ func (d *disk) save(folder string) error {
 		return err
 	}
 	return errors.Join(
-		run(nil, "cp", "--sparse=always", d.own.Name(), filepath.Join(folder, savedBlocks)),
+		run("cp", "--sparse=always", d.own.Name(), filepath.Join(folder, savedBlocks)),
 		os.WriteFile(filepath.Join(folder, savedDiffer), differ.Bytes(), 0o600),
 	)
 }
 
-// restore makes a new disk what one was that has been saved.
-func (d *disk) restore(folder string) error {
+// Restore makes a new disk what one was that has been saved.
+func (d *Disk) Restore(folder string) error {
 	data, err := os.ReadFile(filepath.Join(folder, savedDiffer))
 	if err != nil {
 		return err
@@ -197,10 +205,11 @@ func (d *disk) restore(folder string) error {
 	if err := binary.Read(bytes.NewReader(data), binary.LittleEndian, d.differ); err != nil {
 		return err
 	}
-	return run(nil, "cp", "--sparse=always", filepath.Join(folder, savedBlocks), d.own.Name())
+	return run("cp", "--sparse=always", filepath.Join(folder, savedBlocks), d.own.Name())
 }
 
-func (d *disk) close() error {
+// Close ends the disk; what it has written stays in the folder.
+func (d *Disk) Close() error {
 	_ = d.image.Close()
 	return d.own.Close()
 }

@@ -1,4 +1,4 @@
-package vm
+package disk
 
 import (
 	"encoding/binary"
@@ -38,8 +38,8 @@ const (
 	nbdMaxBytes = 64 << 20 // of one request
 )
 
-// serve answers on the connection until the other side ends: QEMU, whose process is killed in a power cut.
-func (d *disk) serve(conn net.Conn) error {
+// Serve answers a client of the network block device protocol on the connection until the other side ends: QEMU, whose process is killed in a power cut.
+func (d *Disk) Serve(conn net.Conn) error {
 	defer conn.Close()
 	if err := d.handshake(conn); err != nil {
 		return fmt.Errorf("handshake: %w", err)
@@ -75,7 +75,7 @@ func (d *disk) serve(conn net.Conn) error {
 			_, err = d.WriteAt(data, int64(request.Offset))
 			data = nil
 		case nbdFlush:
-			err = d.flush()
+			err = d.Flush()
 		case nbdDisconnect:
 			return nil
 		default:
@@ -95,7 +95,7 @@ func (d *disk) serve(conn net.Conn) error {
 }
 
 // handshake offers the one export there is, whatever name it is asked for by.
-func (d *disk) handshake(conn net.Conn) error {
+func (d *Disk) handshake(conn net.Conn) error {
 	hello := binary.BigEndian.AppendUint64(nil, nbdMagic)
 	hello = binary.BigEndian.AppendUint64(hello, nbdOptionMagic)
 	hello = binary.BigEndian.AppendUint16(hello, nbdFixedNewstyle)
