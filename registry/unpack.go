@@ -140,6 +140,7 @@ func (i *Import) unpack(l *layer) error {
 	if err != nil {
 		return fmt.Errorf("unpack layer %s: %w", l.blob.desc.Digest, err)
 	}
+	leaveCache(int(file.Fd()))
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	l.usage = usage
