@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -16,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// requestBytes is the most that the kernel reads or writes at once.
-const requestBytes = 1 << 20
+// requestBytes is the most that the kernel reads or writes at once; with its header it fits into a pipe.
+const requestBytes = 512 << 10
 
 // unmountPatience is for the last process that has something open to be gone.
 const unmountPatience = 30 * time.Second
@@ -79,10 +80,36 @@ func (m *Mounted) stop() error {
 func patiently(folder string) error {
 	for end := time.Now().Add(unmountPatience); ; time.Sleep(20 * time.Millisecond) {
 		err := unix.Unmount(folder, 0)
-		if err == nil || !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+		if err == nil || !errors.Is(err, unix.EBUSY) {
 			return os.NewSyscallError("unmount "+folder, err)
 		}
+		if time.Now().After(end) {
+			return fmt.Errorf("unmount %s: %w; %s", folder, err, holders(folder))
+		}
 	}
+}
+
+// holders tells which processes have something of a folder open or mounted.
+func holders(folder string) string {
+	var list []string
+	links, _ := filepath.Glob("/proc/[0-9]*/*") // cwd, exe, root
+	files, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, link := range append(links, files...) {
+		if to, err := os.Readlink(link); err == nil && strings.HasPrefix(to, folder) {
+			list = append(list, link+" → "+to)
+		}
+	}
+	tables, _ := filepath.Glob("/proc/[0-9]*/m*") // maps, mountinfo
+	for _, table := range tables {
+		if text, err := os.ReadFile(table); err == nil && filepath.Base(table) != "mem" && strings.Contains(string(text), folder) {
+			line, _ := os.ReadFile(filepath.Join(filepath.Dir(table), "cmdline"))
+			list = append(list, fmt.Sprintf("%s (%q)", table, line))
+		}
+	}
+	if len(list) == 0 {
+		return "nobody has it open"
+	}
+	return "held by " + strings.Join(list[:min(len(list), 30)], ", ")
 }
 
 // fileName is the one file of the FUSE file system: the disk's bytes.
