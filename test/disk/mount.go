@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -78,7 +79,7 @@ func (m *Mounted) stop() error {
 }
 
 func patiently(folder string) error {
-	for end := time.Now().Add(unmountPatience); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(unmountPatience); ; time.Sleep(50 * time.Millisecond) {
 		err := unix.Unmount(folder, 0)
 		if err == nil || !errors.Is(err, unix.EBUSY) {
 			return os.NewSyscallError("unmount "+folder, err)
@@ -86,6 +87,7 @@ func patiently(folder string) error {
 		if time.Now().After(end) {
 			return fmt.Errorf("unmount %s: %w; %s", folder, err, holders(folder))
 		}
+		runtime.GC() // closes what this process has forgotten to: containerd's content store leaves the file of its look for fs-verity open
 	}
 }
 
@@ -99,12 +101,18 @@ func holders(folder string) string {
 			list = append(list, link+" → "+to)
 		}
 	}
-	tables, _ := filepath.Glob("/proc/[0-9]*/m*") // maps, mountinfo
-	for _, table := range tables {
-		if text, err := os.ReadFile(table); err == nil && filepath.Base(table) != "mem" && strings.Contains(string(text), folder) {
-			line, _ := os.ReadFile(filepath.Join(filepath.Dir(table), "cmdline"))
-			list = append(list, fmt.Sprintf("%s (%q)", table, line))
+	own, _ := os.Readlink("/proc/self/ns/mnt")
+	tables, _ := filepath.Glob("/proc/[0-9]*/maps")
+	others, _ := filepath.Glob("/proc/[0-9]*/mountinfo")
+	for _, table := range append(tables, others...) {
+		text, err := os.ReadFile(table)
+		if err != nil || !strings.Contains(string(text), folder) {
+			continue
 		}
+		if namespace, _ := os.Readlink(filepath.Join(filepath.Dir(table), "ns/mnt")); filepath.Base(table) == "mountinfo" && namespace == own {
+			continue
+		}
+		list = append(list, table)
 	}
 	if len(list) == 0 {
 		return "nobody has it open"
