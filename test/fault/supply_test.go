@@ -38,13 +38,7 @@ func newPowered(t *testing.T) *machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if m.on != nil {
-			m.Reboot()
-			if err := m.on.Unmount(); err != nil {
-				t.Error(err)
-			}
-		}
-		_ = os.Remove(hostFile)
+		m.takeDown()
 		if err := errors.Join(m.disk.Close(), os.RemoveAll(dir)); err != nil {
 			t.Error(err)
 		}
@@ -53,6 +47,18 @@ func newPowered(t *testing.T) *machine {
 	m.switchOn()
 	m.readSteps(m.InstallArgs(demo)...)
 	return m
+}
+
+// takeDown leaves nothing of what was installed, on the disk or beside it.
+func (m *machine) takeDown() {
+	if m.on == nil {
+		m.switchOn()
+	}
+	if _, err := os.Lstat(m.Paths.Current()); err == nil {
+		m.Airgap("uninstall", "--yes", "--data-dir", m.Paths.DataDir)
+	}
+	_ = os.Remove(hostFile) // of an install that had not come to it
+	m.unplug()
 }
 
 // switchOn mounts the disk, which the kernel recovers first.
