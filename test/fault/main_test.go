@@ -16,9 +16,9 @@ var (
 	points = flag.Int("points", 0, "how many points of an install to kill it at; 0: a few")
 	part   = flag.String("part", "1/1", "which part of the points, of how many")
 
-	installCuts = flag.Int("cuts", 3, "how often the power is cut during installs")
-	upgradeCuts = flag.Int("upgrade-cuts", 2, "how often the power is cut during upgrades")
-	loadCuts    = flag.Int("load-cuts", 4, "how often the power is cut while the API is written to")
+	installCuts = flag.Int("cuts", 2, "how often the power is cut during installs")
+	upgradeCuts = flag.Int("upgrade-cuts", 1, "how often the power is cut during upgrades")
+	loadCuts    = flag.Int("load-cuts", 3, "how often the power is cut while the API is written to")
 )
 
 // few is how many points stand for all in `make test`.
