@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -75,11 +76,25 @@ func (u *removal) removeNetwork(context.Context) (string, error) {
 	return fmt.Sprintf("%d interfaces, %d firewall tables removed", links, removed), removeClaims(u.paths.DataDir)
 }
 
+// dumpAttempts is how often the kernel is asked for a list that changes while it is told.
+const dumpAttempts = 50
+
+// whole asks the kernel for a list until nothing has changed while it was told: the interfaces of pods that have just ended go one by one.
+func whole[T any](list func() ([]T, error)) (all []T, err error) {
+	for range dumpAttempts {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return nil, err
+}
+
 // removeRoutes removes the routes that the node added.
 func removeRoutes() error {
 	own := &netlink.Route{Protocol: config.RouteProtocol}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteListFiltered(family, own, netlink.RT_FILTER_PROTOCOL)
+		routes, err := whole(func() ([]netlink.Route, error) { return netlink.RouteListFiltered(family, own, netlink.RT_FILTER_PROTOCOL) })
 		if err != nil {
 			return fmt.Errorf("list routes: %w", err)
 		}
@@ -95,7 +110,7 @@ func removeRoutes() error {
 // removeLinks removes the node's interfaces, and first those attached to its bridge: the
 // pods' ends of them are gone with the pods, or go with these.
 func removeLinks() (removed int, err error) {
-	all, err := netlink.LinkList()
+	all, err := whole(netlink.LinkList)
 	if err != nil {
 		return 0, fmt.Errorf("list interfaces: %w", err)
 	}
