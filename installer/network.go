@@ -94,7 +94,9 @@ func whole[T any](list func() ([]T, error)) (all []T, err error) {
 func removeRoutes() error {
 	own := &netlink.Route{Protocol: config.RouteProtocol}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := whole(func() ([]netlink.Route, error) { return netlink.RouteListFiltered(family, own, netlink.RT_FILTER_PROTOCOL) })
+		routes, err := whole(func() ([]netlink.Route, error) {
+			return netlink.RouteListFiltered(family, own, netlink.RT_FILTER_PROTOCOL)
+		})
 		if err != nil {
 			return fmt.Errorf("list routes: %w", err)
 		}
