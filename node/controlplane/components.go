@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,9 @@ import (
 	"airgap/node/pki"
 	"airgap/node/policy"
 )
+
+// requestsPerCPU are the reading requests that the API server works on at a time, for each processor.
+const requestsPerCPU = 50
 
 // components are upstream's, with their flags parsed and nothing started.
 type components struct {
@@ -154,6 +158,7 @@ func apiServerArgs(cfg *config.Server, paths config.Paths, store *datastore.Data
 		"--default-not-ready-toleration-seconds=" + outageSeconds,
 		"--default-unreachable-toleration-seconds=" + outageSeconds,
 	}
+	args = append(args, inflightArgs()...)
 	if cfg.BindAddress != "" {
 		args = append(args, "--bind-address="+cfg.BindAddress)
 	}
@@ -162,6 +167,17 @@ func apiServerArgs(cfg *config.Server, paths config.Paths, store *datastore.Data
 		args = append(args, edgeAPIServerArgs()...)
 	}
 	return args
+}
+
+// inflightArgs say how many requests the API server works on at a time. Upstream's 400 and 200, whatever the machine, let
+// one account's flood fill a small one: fairness decides who is let in, and all who are in share its processor
+// and the datastore's one writer. A kubelet then waits for longer than it has to renew its lease.
+func inflightArgs() []string {
+	reading := min(requestsPerCPU*runtime.NumCPU(), 400)
+	return []string{
+		"--max-requests-inflight=" + strconv.Itoa(reading),
+		"--max-mutating-requests-inflight=" + strconv.Itoa(reading/2),
+	}
 }
 
 func schedulerArgs(paths config.Paths) []string {

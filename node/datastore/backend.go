@@ -26,6 +26,10 @@ const (
 // maxServerConnections leaves PostgreSQL (100 by default) and MariaDB (151) some for others.
 const maxServerConnections = 60
 
+// sqliteConnections is few, because who waits for SQLite's lock polls for it, up to 100 ms at a time: with a connection for each
+// request an unlucky one polls for seconds. Who waits for a connection is woken by the one that gives it back.
+const sqliteConnections = 10
+
 // newBackend returns kine's backend for an SQL datastore, with its table made, and not started yet.
 func newBackend(ctx context.Context, running *sync.WaitGroup, s config.Datastore, dir string) (server.Backend, error) {
 	source, err := dataSource(s, dir)
@@ -47,6 +51,7 @@ func newBackend(ctx context.Context, running *sync.WaitGroup, s config.Datastore
 	switch s.Kind {
 	case config.SQLite:
 		c.PollInterval = sqlitePoll
+		c.ConnectionPoolConfig.MaxOpen = sqliteConnections
 		var dialect *generic.Generic
 		backend, dialect, err = sqlite.NewVariant(ctx, running, "sqlite3", c)
 		if err == nil {
