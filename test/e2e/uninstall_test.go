@@ -13,7 +13,7 @@ import (
 // testUninstall removes the node and looks for what may be left.
 func testUninstall(t *testing.T, s *node) {
 	runDir := s.Paths.Run()
-	s.Airgap("uninstall", "--yes", "--data-dir", s.Paths.DataDir)
+	s.Verb("uninstall", "--yes")
 
 	if left, _ := os.ReadDir(s.Paths.DataDir); len(left) > 0 {
 		t.Errorf("files under the data folder: %v", left)

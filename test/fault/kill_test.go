@@ -26,7 +26,7 @@ func TestKilledFromStart(t *testing.T) {
 func TestKilledInUpgrade(t *testing.T) {
 	onlyWithPoints(t)
 	m := installed(t)
-	m.saved = m.save(t)
+	m.save(t)
 	m.upgrade(t)
 	run := func(t *testing.T, disturb func(m *machine)) {
 		m := m.begin(t)

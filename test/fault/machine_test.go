@@ -88,7 +88,7 @@ func (m *machine) switchVersions(t *testing.T) {
 	if err := m.disk.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	m.saved = m.save(t)
+	m.save(t)
 	m.switchOn()
 }
 
@@ -277,7 +277,7 @@ var ofNodes = regexp.MustCompile(`/run/containerd|/var/lib/(cni|kubelet)|/var/lo
 func (m *machine) uninstall(t *testing.T) {
 	t.Helper()
 	if entries, _ := os.ReadDir(m.Paths.DataDir); len(entries) > 0 {
-		m.Within(t).Airgap("uninstall", "--yes", "--data-dir", m.Paths.DataDir)
+		m.Within(t).Verb("uninstall", "--yes")
 	}
 	if err := os.MkdirAll(m.Paths.DataDir, 0o700); err != nil {
 		t.Fatal(err)

@@ -190,7 +190,7 @@ func TestMedia(t *testing.T) {
 		if err := m.Ready(); err != nil {
 			t.Error(err)
 		}
-		m.Airgap("uninstall", "--yes", "--data-dir", m.Paths.DataDir)
+		m.Verb("uninstall", "--yes")
 	})
 }
 

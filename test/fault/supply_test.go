@@ -55,7 +55,7 @@ func (m *machine) takeDown() {
 		m.switchOn()
 	}
 	if _, err := os.Lstat(m.Paths.Current()); err == nil {
-		m.Airgap("uninstall", "--yes", "--data-dir", m.Paths.DataDir)
+		m.Verb("uninstall", "--yes")
 	}
 	_ = os.Remove(hostFile) // of an install that had not come to it
 	m.unplug()
@@ -112,16 +112,15 @@ func (m *machine) unplug() {
 	}
 }
 
-// save keeps the disk of a machine that is off, for as long as the test runs.
-func (m *machine) save(t *testing.T) (saved string) {
+// save keeps the disk of a machine that is off, for each that begins while the test runs.
+func (m *machine) save(t *testing.T) {
 	t.Helper()
-	saved, err := os.MkdirTemp(folder, "saved-")
-	if err != nil {
+	var err error
+	if m.saved, err = os.MkdirTemp(folder, "saved-"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(saved) })
-	if err := m.disk.Save(saved); err != nil {
+	t.Cleanup(func() { os.RemoveAll(m.saved) })
+	if err := m.disk.Save(m.saved); err != nil {
 		t.Fatal(err)
 	}
-	return saved
 }

@@ -263,7 +263,7 @@ func TestHostileFirstMachine(t *testing.T) {
 	}
 	t.Run("a hostile peer beside an honest one", func(t *testing.T) {
 		n, server := victim.Within(t), first.Within(t)
-		n.Airgap("uninstall", "--yes", "--force", "--data-dir", n.Paths.DataDir)
+		n.Verb("uninstall", "--yes", "--force")
 		server.Kubectl("delete", "node", "node-2", "--ignore-not-found")
 		var lies atomic.Int32
 		l := &liar{t: t, first: server, tamper: func(r *http.Response) error {
