@@ -4,7 +4,7 @@
 // whole, and so is each block of 4 KiB that was not, as it was or as it is. Torn blocks and disks that lie about flushing are
 // not modelled.
 //
-// A machine under QEMU gets it by NBD ([Disk.Serve]), one that is made of namespaces as a file system ([Disk.Mount]).
+// A machine under QEMU gets it by NBD ([Disk.Serve]), one that is made of namespaces as a file system ([Attached.Mount]).
 package disk
 
 import (

@@ -1,58 +1,107 @@
 package disk
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/rpc"
+	"net/rpc/jsonrpc"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/hanwen/go-fuse/v2/fs"
-	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
-
-// requestBytes is the most that the kernel reads or writes at once; with its header it fits into a pipe.
-const requestBytes = 512 << 10
 
 // unmountPatience is for the last process that has something open to be gone.
 const unmountPatience = 30 * time.Second
 
-// Mounted is a disk that this host uses: a file in a FUSE file system that this process serves, a loop device over that
-// file, and the file system of the disk, which the kernel has mounted from there. What the kernel writes and flushes reaches the disk as a
-// real one would get it. A process that dies with a disk mounted leaves the mount, without a disk: every access fails.
+// Attached is a disk that this host uses. A process of its own has it and serves it: one that reads its own disk through the
+// kernel stops for good as soon as it maps a file from there and collects garbage before the page has come. What its methods do is told at
+// [Disk].
+type Attached struct {
+	cmd    *exec.Cmd
+	client *rpc.Client
+}
+
+// Attach makes a disk as [New] does.
+func Attach(image, folder string, seed uint64) (*Attached, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), serverVariable+"=1")
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is not for it
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	d := &Attached{cmd, jsonrpc.NewClient(stream{out, in})}
+	if err := d.do("New", made{image, folder, seed}); err != nil {
+		return nil, errors.Join(err, d.end())
+	}
+	return d, nil
+}
+
+// stream is what the two processes speak over.
+type stream struct {
+	io.Reader
+	io.WriteCloser
+}
+
+// do calls a method that returns nothing.
+func (d *Attached) do(method string, arg any) error {
+	return d.client.Call(serverName+"."+method, arg, &none{})
+}
+
+func (d *Attached) Flush() error                { return d.do("Flush", none{}) }
+func (d *Attached) Save(folder string) error    { return d.do("Save", folder) }
+func (d *Attached) Restore(folder string) error { return d.do("Restore", folder) }
+
+func (d *Attached) Cut() (cached, lost int, err error) {
+	var l loss
+	err = d.client.Call(serverName+".Cut", none{}, &l)
+	return l.Cached, l.Lost, err
+}
+
+// Close ends the disk and its process.
+func (d *Attached) Close() error {
+	return errors.Join(d.do("Close", none{}), d.end())
+}
+
+// end ends the process.
+func (d *Attached) end() error { return errors.Join(d.client.Close(), d.cmd.Wait()) }
+
+// Mounted is the file system of a disk, mounted: the server has the disk as a file in a FUSE file system, a loop device is over that file,
+// and the kernel has mounted what is on it. What the kernel writes and flushes reaches the disk as a real one would get it. If the process that
+// has mounted it dies, the mount is left, without a disk: every access fails.
 type Mounted struct {
-	disk   *Disk
+	disk   *Attached
 	folder string // where the disk's file system is
 	served string // where FUSE's is
-	server *fuse.Server
-	off    atomic.Bool
 }
 
 // Mount mounts the file system that is on the disk on a folder. What serves it is kept in another folder, made for it.
-func (d *Disk) Mount(folder, served string) (*Mounted, error) {
+func (d *Attached) Mount(folder, served string) (*Mounted, error) {
 	m := &Mounted{disk: d, folder: folder, served: served}
 	if err := os.MkdirAll(served, 0o700); err != nil {
 		return nil, err
 	}
-	// By hand: what go-fuse opens is inherited by every program that this process starts, and the disk would outlive its server.
-	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, os.NewSyscallError("open /dev/fuse", err)
-	}
-	options := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,max_read=%d", fd, unix.S_IFDIR, requestBytes)
-	if err := unix.Mount("disk", served, "fuse.disk", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
-		return nil, errors.Join(os.NewSyscallError("mount FUSE", err), unix.Close(fd))
-	}
-	m.server, err = fs.Mount(fmt.Sprintf("/dev/fd/%d", fd), &root{m: m}, &fs.Options{MountOptions: fuse.MountOptions{MaxWrite: requestBytes, DisableXAttrs: true}})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("serving the disk in %s: %w", served, err), patiently(served))
+	if err := d.do("Serve", served); err != nil {
+		return nil, fmt.Errorf("serving the disk in %s: %w", served, err)
 	}
 	if err := run("mount", "-t", "ext4", "-o", "loop,noinit_itable", filepath.Join(served, fileName), folder); err != nil {
 		return nil, errors.Join(err, m.stop())
@@ -61,8 +110,8 @@ func (d *Disk) Mount(folder, served string) (*Mounted, error) {
 }
 
 // PowerOff makes the disk what it is when its power goes: from now on nothing that is written reaches it, or its cache, any more, though it says so. [Mounted.Unmount]
-// and [Disk.Cut] come next.
-func (m *Mounted) PowerOff() { m.off.Store(true) }
+// and [Attached.Cut] come next.
+func (m *Mounted) PowerOff() error { return m.disk.do("PowerOff", none{}) }
 
 // Unmount unmounts the disk's file system once nobody has anything open on it.
 func (m *Mounted) Unmount() error {
@@ -71,11 +120,10 @@ func (m *Mounted) Unmount() error {
 
 // stop ends FUSE, which the loop device holds for a moment longer than its file system is mounted.
 func (m *Mounted) stop() error {
-	err := patiently(m.served)
-	if err == nil {
-		m.server.Wait()
+	if err := patiently(m.served); err != nil {
+		return err
 	}
-	return err
+	return m.disk.do("Wait", none{})
 }
 
 func patiently(folder string) error {
@@ -118,63 +166,6 @@ func holders(folder string) string {
 		return "nobody has it open"
 	}
 	return "held by " + strings.Join(list[:min(len(list), 30)], ", ")
-}
-
-// fileName is the one file of the FUSE file system: the disk's bytes.
-const fileName = "disk"
-
-type root struct {
-	fs.Inode
-	m *Mounted
-}
-
-func (r *root) OnAdd(ctx context.Context) {
-	r.AddChild(fileName, r.NewPersistentInode(ctx, &file{m: r.m}, fs.StableAttr{Mode: unix.S_IFREG}), false)
-}
-
-type file struct {
-	fs.Inode
-	m *Mounted
-}
-
-// Open leaves the kernel no cache of the file: what is not on the disk is in the disk's own.
-func (f *file) Open(context.Context, uint32) (fs.FileHandle, uint32, syscall.Errno) {
-	return nil, fuse.FOPEN_DIRECT_IO, fs.OK
-}
-
-func (f *file) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	out.Mode, out.Size = unix.S_IFREG|0o600, uint64(f.m.disk.size)
-	return fs.OK
-}
-
-func (f *file) Read(_ context.Context, _ fs.FileHandle, into []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	if into = into[:max(0, min(int64(len(into)), f.m.disk.size-off))]; len(into) == 0 {
-		return fuse.ReadResultData(nil), fs.OK
-	}
-	if _, err := f.m.disk.ReadAt(into, off); err != nil {
-		return nil, unix.EIO
-	}
-	return fuse.ReadResultData(into), fs.OK
-}
-
-func (f *file) Write(_ context.Context, _ fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {
-	if f.m.off.Load() {
-		return uint32(len(data)), fs.OK
-	}
-	if _, err := f.m.disk.WriteAt(data, off); err != nil {
-		return 0, unix.EIO
-	}
-	return uint32(len(data)), fs.OK
-}
-
-func (f *file) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
-	if f.m.off.Load() {
-		return fs.OK
-	}
-	if err := f.m.disk.Flush(); err != nil {
-		return unix.EIO
-	}
-	return fs.OK
 }
 
 // Blank makes the image of a disk with an empty ext4 file system, for [New].

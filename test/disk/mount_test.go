@@ -6,43 +6,90 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// A file that was synced is there, whole, after each of many cuts; of those that were not, some are lost, or the disk would have no cache.
-func TestMountedDiskKeepsWhatWasSynced(t *testing.T) {
+// attached makes a disk with an empty file system, and what mounts it; at the end of the test neither is there.
+func attached(t *testing.T) (*Attached, func() *Mounted) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("mounts need root")
 	}
 	folder := t.TempDir()
 	image, at := filepath.Join(folder, "image"), filepath.Join(folder, "mounted")
-	d := func() *Disk {
-		if err := errors.Join(Blank(image, 256<<20), os.Mkdir(at, 0o755)); err != nil {
-			t.Fatal(err)
+	if err := errors.Join(Blank(image, 256<<20), os.Mkdir(at, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Attach(image, folder, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
 		}
-		d, err := New(image, folder, 7)
+	})
+	return d, func() *Mounted {
+		t.Helper()
+		on, err := d.Mount(at, filepath.Join(folder, "served"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return d
+		t.Cleanup(func() { _ = on.Unmount() }) // of a test that failed
+		return on
+	}
+}
+
+// A file system that its own reader serves stops both for good, if garbage is collected while a page of a mapped file is on its way.
+func TestMountedDiskIsMapped(t *testing.T) {
+	_, mount := attached(t)
+	on := mount()
+	const size = 64 << 20
+	name := filepath.Join(on.folder, "file")
+	if err := os.WriteFile(name, bytes.Repeat([]byte{'x'}, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := on.Unmount(); err != nil { // the kernel forgets what it holds of the file
+		t.Fatal(err)
+	}
+	mount()
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	data, err := unix.Mmap(int(file.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Munmap(data) }()
+	end := make(chan struct{})
+	go func() {
+		defer close(end)
+		for at := 0; at < size; at += blockBytes {
+			if data[at] != 'x' {
+				t.Errorf("byte %d is %q", at, data[at])
+			}
+		}
 	}()
-	defer d.Close()
-	var on *Mounted
-	mount := func() {
-		t.Helper()
-		var err error
-		if on, err = d.Mount(at, filepath.Join(folder, "served")); err != nil {
-			t.Fatal(err)
+	for {
+		select {
+		case <-end:
+			return
+		default:
+			runtime.GC()
 		}
 	}
-	defer func() {
-		if on != nil {
-			_ = on.Unmount()
-		}
-	}()
-	mount()
+}
+
+// A file that was synced is there, whole, after each of many cuts; of those that were not, some are lost, or the disk would have no cache.
+func TestMountedDiskKeepsWhatWasSynced(t *testing.T) {
+	d, mount := attached(t)
+	on := mount()
+	at := on.folder
 	var synced []string
 	lost := 0
 	for round := range 10 {
@@ -66,15 +113,13 @@ func TestMountedDiskKeepsWhatWasSynced(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		on.PowerOff()
-		if err := on.Unmount(); err != nil {
+		if err := errors.Join(on.PowerOff(), on.Unmount()); err != nil {
 			t.Fatal(err)
 		}
-		on = nil
 		if _, _, err := d.Cut(); err != nil {
 			t.Fatal(err)
 		}
-		mount()
+		on = mount()
 		for _, name := range synced {
 			if got, err := os.ReadFile(name); err != nil || string(got) != content(name) {
 				t.Errorf("cut %d: %s was synced, and has %d bytes, %v", round+1, name, len(got), err)
@@ -91,12 +136,10 @@ func TestMountedDiskKeepsWhatWasSynced(t *testing.T) {
 	}
 	t.Logf("%d files were synced, and are there; %d of 100 others are lost", len(synced), lost)
 
-	err := on.Unmount()
-	on = nil
-	if err != nil {
+	if err := on.Unmount(); err != nil {
 		t.Error(err)
 	}
-	if err := unix.Unmount(filepath.Join(folder, "served"), 0); !errors.Is(err, unix.EINVAL) {
+	if err := unix.Unmount(on.served, 0); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("something is still mounted: %v", err)
 	}
 }

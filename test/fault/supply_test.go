@@ -14,7 +14,7 @@ import (
 
 // supply is the power of a machine whose data folder is on a disk of its own, which loses what was not flushed when it is cut.
 type supply struct {
-	disk *disk.Disk
+	disk *disk.Attached
 	on   *disk.Mounted // nil: the power is off
 	when *rand.Rand    // it is cut
 
@@ -34,7 +34,7 @@ func newPowered(t *testing.T) *machine {
 	}
 	seed := rand.Uint64()
 	m := &machine{Node: site.New(t, "node-1")[0], supply: &supply{when: rand.New(rand.NewPCG(seed, 1))}, half: fromStart}
-	if m.disk, err = disk.New(image, dir, seed); err != nil {
+	if m.disk, err = disk.Attach(image, dir, seed); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -82,7 +82,9 @@ func (m *machine) boot() {
 // cutPower ends all at once. What it says is what was lost.
 func (m *machine) cutPower() string {
 	m.T.Helper()
-	m.on.PowerOff()
+	if err := m.on.PowerOff(); err != nil {
+		m.T.Fatal(err)
+	}
 	m.unplug()
 	cached, lost, err := m.disk.Cut()
 	if err != nil {
