@@ -228,11 +228,13 @@ func (r *run) startService(ctx context.Context) (string, error) {
 		r.started = r.runningSince() // nothing is to be reported anew
 		return "it runs on", nil
 	}
-	if err := r.service.stop(ctx); err != nil {
-		return "", fmt.Errorf("stop the node: %w", err)
+	if running {
+		if err := r.stopNode(ctx); err != nil {
+			return "", err
+		}
 	}
 	r.started = time.Now()
-	tried, err := r.service.start(ctx)
+	tried, err := r.startNode(ctx)
 	if err != nil {
 		return "", err
 	}

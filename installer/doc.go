@@ -28,6 +28,8 @@
 //   - The step that a machine was at is on the disk before the next one begins
 //     (<data-dir>/install/journal). An install that was killed, at any point, continues
 //     when the same bundle is installed again; every step may be repeated.
+//   - A node that an install has stopped is started again, however the install ends: by itself, or if
+//     it is killed by its guard ([Guard]).
 //   - An install that fails before "switch" is undone: a first install leaves nothing, a
 //     later one leaves the version that ran, running. One that brings another version is undone until
 //     "health" has ended, also by a power cut (see the type trial).

@@ -26,8 +26,8 @@ import (
 // refers to, go to the staging folder. The store must not be in use, so a node that runs is stopped; its
 // pods live on.
 func (r *run) importBundle(ctx context.Context) (string, error) {
-	if err := r.service.stop(ctx); err != nil {
-		return "", fmt.Errorf("stop the node: %w", err)
+	if err := r.stopNode(ctx); err != nil {
+		return "", err
 	}
 	r.changed = true
 	if err := os.MkdirAll(r.staging(), 0o700); err != nil {

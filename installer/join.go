@@ -38,14 +38,18 @@ func Join(ctx context.Context, opts Options) (reports []*Report, err error) {
 		return nil, fmt.Errorf("%w: no server to join", ErrUsage)
 	}
 	member := &membership{}
+	var held *hold
 	defer func() { err = errors.Join(err, member.close(err == nil)) }()
 	for {
 		r, err := newRun(opts)
 		if err != nil {
 			return reports, err
 		}
-		r.member = member
+		r.member, r.hold = member, held
 		err = r.runSteps(ctx)
+		if err == nil && r.moreFollow() {
+			held, r.hold = r.hold, nil
+		}
 		r.close()
 		if err != nil {
 			return reports, err

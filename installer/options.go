@@ -57,6 +57,7 @@ type Options struct {
 	Wait    bool          // for another install of the data folder to end, instead of failing
 	// Probation is how long a new version must go on after it was Ready, when it takes the place of another; 0: DefaultProbation.
 	Probation time.Duration
+	Guard     string // an executable with the verb [GuardVerb], which starts the node again if the install is killed while it is stopped; empty: nothing does
 	Version   string // of this executable, to compare with a bundle's minimumAirgap
 
 	Out      io.Writer // where steps are told; nil: nowhere

@@ -37,7 +37,7 @@ func (r *run) rollBack(ctx context.Context) error {
 		return err
 	}
 	if r.installed() {
-		if _, err := r.service.start(ctx); err != nil {
+		if _, err := r.startNode(ctx); err != nil {
 			return fmt.Errorf("start the node again: %w", err)
 		}
 	}
@@ -50,8 +50,8 @@ func (r *run) putImagesBack(ctx context.Context) error {
 	if len(t.images) == 0 || slices.Contains(t.Absent, containerdEntry) || slices.Contains(t.Absent, "agent") {
 		return nil
 	}
-	if err := r.service.stop(ctx); err != nil {
-		return fmt.Errorf("stop the node: %w", err)
+	if err := r.stopNode(ctx); err != nil {
+		return err
 	}
 	store, err := openFreedStore(ctx, r.paths.Containerd())
 	if err != nil {

@@ -45,6 +45,7 @@ type run struct {
 	changed   bool      // something that a running node must be restarted for
 	started   time.Time // when the node that runs was started; before, it is the run's own beginning
 	readyPID  int       // of the process that ran the node when it was Ready
+	hold      *hold     // on the node, which this run has stopped and not started since; nil: it has not
 	trial     *trial    // the new version that has yet to prove itself; nil: nothing that runs is replaced
 	well      wellBefore
 	report    *Report
@@ -121,6 +122,9 @@ func (r *run) close() {
 	}
 	if r.reader != nil {
 		_ = r.reader.Close()
+	}
+	if r.hold != nil { // the node could not be started: a guard tries once more
+		r.hold.abandon()
 	}
 }
 
@@ -327,7 +331,7 @@ func (r *run) failed(ctx context.Context, name string, err error) error {
 	case r.journal == nil || errors.Is(err, errKilled):
 		return err
 	case ctx.Err() != nil, errors.Is(err, peer.ErrStalled):
-		return fmt.Errorf("%w; run it again to continue", err)
+		return errors.Join(fmt.Errorf("%w; run it again to continue", err), r.startAgain(context.WithoutCancel(ctx)))
 	case r.trial != nil:
 		return r.giveUp(context.WithoutCancel(ctx), err)
 	case r.unfinish.done["switch"]:

@@ -59,8 +59,8 @@ func (r *run) beginTrial(ctx context.Context) (string, error) {
 	}
 	t.Accepted = all[t.Bundle]
 	ctx = context.WithoutCancel(ctx)
-	if err := r.service.stop(ctx); err != nil {
-		return "", fmt.Errorf("stop the node: %w", err)
+	if err := r.stopNode(ctx); err != nil {
+		return "", err
 	}
 	r.changed = true
 	if err := r.fault("trial: stopped"); err != nil {
@@ -121,7 +121,7 @@ func (r *run) resumeTrial(ctx context.Context) error {
 	if err := r.undoTrial(ctx, t, interruptedWhy(t)); err != nil {
 		return err
 	}
-	if _, err := r.service.start(ctx); err != nil {
+	if _, err := r.startNode(ctx); err != nil {
 		return fmt.Errorf("start the node again: %w", err)
 	}
 	r.unfinish = transaction{}
@@ -130,8 +130,8 @@ func (r *run) resumeTrial(ctx context.Context) error {
 
 // undoTrial goes back to the version of before, with the node stopped afterwards.
 func (r *run) undoTrial(ctx context.Context, t *trial, why string) error {
-	if err := r.service.stop(ctx); err != nil {
-		return fmt.Errorf("stop the node: %w", err)
+	if err := r.stopNode(ctx); err != nil {
+		return err
 	}
 	if err := r.closeImport(); err != nil {
 		return err
@@ -165,7 +165,7 @@ func (r *run) giveUp(ctx context.Context, failure error) error {
 func (r *run) runAgain(ctx context.Context) error {
 	r.Timeout = max(r.Timeout, DefaultTimeout)
 	r.started = time.Now()
-	tried, err := r.service.start(ctx)
+	tried, err := r.startNode(ctx)
 	if err != nil || !tried {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -188,6 +189,10 @@ func (f *installFlags) options(ctx context.Context, bundle string) (installer.Op
 	if err != nil {
 		return installer.Options{}, err
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return installer.Options{}, err
+	}
 	return installer.Options{
 		Bundle:         bundle,
 		Join:           join,
@@ -203,6 +208,7 @@ func (f *installFlags) options(ctx context.Context, bundle string) (installer.Op
 		Wait:           f.wait,
 		Tools:          toolsFolder(),
 		Probation:      f.probation,
+		Guard:          self,
 		Version:        strings.TrimSuffix(stampedVersions().Airgap, unstamped),
 	}, nil
 }

@@ -139,8 +139,39 @@ func TestUpgrade(t *testing.T) {
 		s.Kubectl("get", "configmap", "before-dies")
 		wantPods(s)
 	})
+	third := site.Version{Name: "third"}.Build(t, dir, "1.3.0")
+	for _, end := range []struct {
+		name   string
+		signal syscall.Signal
+		code   int
+		says   string
+	}{
+		{"interrupted", syscall.SIGINT, 5, "run it again to continue"},
+		{"killed", syscall.SIGKILL, -1, "starting the node again"},
+	} {
+		run("an installer that is "+end.name+" while the node is stopped", func(s *node) {
+			cmd := s.Command(s.upgradeArgs(third)...)
+			var said strings.Builder
+			cmd.Stderr = &said
+			steps, err := cmd.StdoutPipe()
+			if err := errors.Join(err, cmd.Start()); err != nil {
+				s.T.Fatal(err)
+			}
+			for lines := bufio.NewScanner(steps); lines.Scan(); {
+				if strings.Contains(lines.Text(), "] import:") {
+					_ = cmd.Process.Signal(end.signal)
+				}
+			}
+			if err := cmd.Wait(); cmd.ProcessState.ExitCode() != end.code || !strings.Contains(said.String(), end.says) {
+				s.T.Errorf("%v, want exit code %d and %q:\n%s", err, end.code, end.says, &said)
+			}
+			site.Eventually(s.T, patience, s.Ready)
+			s.wantRelease("second")
+			wantPods(s)
+		})
+	}
 	run("an installer that is killed", func(s *node) {
-		cmd := s.Command(s.upgradeArgs(site.Version{Name: "third"}.Build(s.T, dir, "1.3.0"), "--probation", "10m")...)
+		cmd := s.Command(s.upgradeArgs(third, "--probation", "10m")...)
 		if err := cmd.Start(); err != nil {
 			s.T.Fatal(err)
 		}
