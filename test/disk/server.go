@@ -36,8 +36,8 @@ func init() {
 	os.Exit(0)
 }
 
-// server is a disk in the process that serves it. The methods with two arguments, of which the second is what they return, are
-// of [Attached], which net/rpc calls.
+// server is a disk in the process that serves it. Each method with two arguments is what net/rpc calls for one of [Attached] or [Mounted]; the
+// second is where its result goes.
 type server struct {
 	disk *Disk
 	fuse *fuse.Server
