@@ -21,11 +21,8 @@ type hold struct {
 	pipe  *os.File  // to the guard; closed by the kernel, if nobody else does
 }
 
-// GuardVerb is the verb of the executable that [Options].Guard names, which has the flags --data-dir and --init.
-const GuardVerb = "guard"
-
 func newHold(o *Options) (*hold, error) {
-	if o.Guard == "" {
+	if o.Guard == nil {
 		return &hold{}, nil
 	}
 	read, write, err := os.Pipe()
@@ -33,9 +30,9 @@ func newHold(o *Options) (*hold, error) {
 		return nil, err
 	}
 	defer read.Close()
-	cmd := exec.Command(o.Guard, GuardVerb, "--data-dir", o.Server.DataDir, "--init", string(o.Init))
+	cmd := o.Guard(o.Server.DataDir, o.Init)
 	cmd.Dir = "/"
-	cmd.Stdin, cmd.Stderr = read, os.Stderr
+	cmd.Stdin = read
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true} // Ctrl-C is not for it
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start a guard: %w", err), write.Close())

@@ -27,7 +27,12 @@ func TestGuard(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := Options{Server: config.NewServer(), Init: InitNone}
-			opts.Server.DataDir = t.TempDir()
+			folder, err := os.MkdirTemp("", "ag") // short enough for a data folder
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(folder) })
+			opts.Server.DataDir = folder
 			p := config.PathsOf(opts.Server.DataDir)
 			started := filepath.Join(opts.Server.DataDir, "started")
 			for _, folder := range []string{p.Current(), p.Install()} {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -57,8 +58,9 @@ type Options struct {
 	Wait    bool          // for another install of the data folder to end, instead of failing
 	// Probation is how long a new version must go on after it was Ready, when it takes the place of another; 0: DefaultProbation.
 	Probation time.Duration
-	Guard     string // an executable with the verb [GuardVerb], which starts the node again if the install is killed while it is stopped; empty: nothing does
-	Version   string // of this executable, to compare with a bundle's minimumAirgap
+	// Guard prepares a process that calls [Guard] with its standard input; nil: nothing starts the node again if the install is killed while it is stopped.
+	Guard   func(dataDir string, init Init) *exec.Cmd
+	Version string // of this executable, to compare with a bundle's minimumAirgap
 
 	Out      io.Writer // where steps are told; nil: nowhere
 	Terminal bool      // Out is a terminal: lines may be redrawn

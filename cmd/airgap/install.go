@@ -189,7 +189,7 @@ func (f *installFlags) options(ctx context.Context, bundle string) (installer.Op
 	if err != nil {
 		return installer.Options{}, err
 	}
-	self, err := os.Executable()
+	guard, err := guardOf(os.Stderr)
 	if err != nil {
 		return installer.Options{}, err
 	}
@@ -208,7 +208,7 @@ func (f *installFlags) options(ctx context.Context, bundle string) (installer.Op
 		Wait:           f.wait,
 		Tools:          toolsFolder(),
 		Probation:      f.probation,
-		Guard:          self,
+		Guard:          guard,
 		Version:        strings.TrimSuffix(stampedVersions().Airgap, unstamped),
 	}, nil
 }
