@@ -43,6 +43,9 @@ func (s *openRC) files() ([]placement, error) {
 
 // scriptFile is the service's script.
 //
+// It starts after the file systems are mounted, by whatever service does that here: OpenRC's own localmount, or Debian's mountall.sh. It
+// needs neither by name, since a service that needs one that is not there never starts.
+//
 // OpenRC ends what is left in a service's control group only when rc_cgroup_cleanup asks for it: it must
 // not, since the pods' shims are there. At the machine's shutdown, and only then, the pods are stopped too, when
 // the node has ended: OpenRC sets RC_GOINGDOWN, but Debian's /etc/init.d/rc has it stop everything before, on the way
@@ -65,9 +68,8 @@ rc_ulimit="-n 1048576 -c unlimited -u unlimited"
 rc_cgroup_cleanup="no"
 
 depend() {
-	need localmount
 	use net
-	after bootmisc modules sysctl hwclock swclock firewall cgroups
+	after localmount mountall mountall.sh bootmisc modules sysctl hwclock swclock firewall cgroups
 	keyword -timeout
 }
 
