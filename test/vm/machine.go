@@ -212,7 +212,7 @@ func (m *Machine) Begin(name, script string) {
 }
 
 // Eventually runs a script until it ends with code 0, and returns what it printed then.
-func (m *Machine) Eventually(patience time.Duration, script string) string {
+func (m *Machine) Eventually(patience time.Duration, script string, explain ...string) string {
 	m.t.Helper()
 	for end := time.Now().Add(patience); ; {
 		out, code := m.Try(script)
@@ -220,6 +220,10 @@ func (m *Machine) Eventually(patience time.Duration, script string) string {
 			return strings.TrimSuffix(out, "\n")
 		}
 		if time.Now().After(end) {
+			for _, script := range explain {
+				more, _ := m.Try(script)
+				out += more
+			}
 			m.t.Fatalf("not within %s: %s\nends with code %d:\n%s", patience, script, code, out)
 		}
 		time.Sleep(time.Second)

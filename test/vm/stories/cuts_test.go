@@ -44,7 +44,7 @@ func TestPowerCutsInInstall(t *testing.T) {
 			continue
 		}
 		ended++
-		m.Eventually(healthyPatience, healthy)
+		m.Eventually(healthyPatience, healthy, explain)
 		m.Run("airgap uninstall --yes")
 	}
 	m.Plug(stick)
@@ -67,7 +67,7 @@ func TestPowerCutsInUpgrade(t *testing.T) {
 	const release = "cat /var/lib/airgap/current/release || echo first"
 	back := func() {
 		m.Run("airgap rollback --yes")
-		m.Eventually(healthyPatience, healthy)
+		m.Eventually(healthyPatience, healthy, explain)
 	}
 	began := time.Now()
 	begin()
@@ -87,7 +87,7 @@ func TestPowerCutsInUpgrade(t *testing.T) {
 		m.CutPower()
 		t.Logf("cut %d after %.1f s of an upgrade: %s", i+1, after.Seconds(), lastLine(journal))
 		m.Boot()
-		m.Eventually(healthyPatience, healthy)
+		m.Eventually(healthyPatience, healthy, explain)
 		if m.Run(release) == "second" {
 			completed++
 			back()
@@ -134,7 +134,7 @@ func TestPowerCutsUnderLoad(t *testing.T) {
 		m.CutPower()
 		acknowledged := m.Notes()
 		m.Boot()
-		m.Eventually(healthyPatience, healthy)
+		m.Eventually(healthyPatience, healthy, explain)
 		found := strings.Split(m.Run(kept), "\n")
 		lost := 0
 		for _, name := range acknowledged {

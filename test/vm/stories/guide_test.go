@@ -24,7 +24,7 @@ func TestGuide(t *testing.T) {
 	for _, block := range blocks {
 		if block[1] == "systemctl reboot\n" {
 			m.Reboot()
-			m.Eventually(healthyPatience, healthy) // a technician reads on meanwhile
+			m.Eventually(healthyPatience, healthy, explain) // a technician reads on meanwhile
 			continue
 		}
 		t.Logf("%s%s", block[1], m.Run("set -e\n"+block[1]))

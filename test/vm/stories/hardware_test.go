@@ -15,7 +15,7 @@ func TestSmallestMachine(t *testing.T) {
 	m.Plug(siteStick(t, vm.FAT32))
 	m.Run(mount)
 	m.Run(install)
-	m.Eventually(healthyPatience, healthy)
+	m.Eventually(healthyPatience, healthy, explain)
 	restarts := m.Run(restarted)
 	for end := time.Now().Add(*stable); time.Now().Before(end); time.Sleep(20 * time.Second) {
 		m.Eventually(time.Minute, healthy)
@@ -26,7 +26,7 @@ func TestSmallestMachine(t *testing.T) {
 	if out, code := m.Try("dmesg | grep -i 'out of memory\\|oom-kill'"); code == 0 {
 		t.Errorf("memory ran out: %s", out)
 	}
-	t.Log(m.Run("free -m; grep -H Pss: /proc/[0-9]*/smaps_rollup 2>/dev/null | sort -t: -k3 -n | tail -0; " +
+	t.Log(m.Run("free -m; " +
 		`for p in /proc/[0-9]*; do pss=$(awk '/^Pss:/{print $2}' $p/smaps_rollup 2>/dev/null); [ -z "$pss" ] || echo "$((pss/1024)) MiB $(tr '\0' ' ' <$p/cmdline | cut -c1-80)"; done | sort -rn | head -12`))
 }
 
@@ -48,11 +48,11 @@ func TestWrongClock(t *testing.T) {
 			t.Log(m.Run("date -u"))
 			m.CutPower()
 			m.Boot()
-			m.Eventually(healthyPatience, healthy)
+			m.Eventually(healthyPatience, healthy, explain)
 			m.Hardware.Clock = time.Time{} // somebody has set it
 			m.CutPower()
 			m.Boot()
-			m.Eventually(healthyPatience, healthy)
+			m.Eventually(healthyPatience, healthy, explain)
 			t.Log(m.Run("date -u"))
 		})
 	}

@@ -55,7 +55,7 @@ func shutDown(t *testing.T, m *vm.Machine) {
 	if end := m.Run("cat /var/lib/db/end"); end != "hook\nterm\nsynced" {
 		t.Errorf("the database ended with %q, want its hook, its signal and its last write", end)
 	}
-	m.Eventually(healthyPatience, healthy)
+	m.Eventually(healthyPatience, healthy, explain)
 	t.Logf("the site answers %.0f s after the machine was switched on again, %.0f s after its login", time.Since(began).Seconds(), (time.Since(began) - m.Login).Seconds())
 	m.Eventually(healthyPatience, answers)
 	if after := m.Run(identities); after != before {
@@ -103,7 +103,7 @@ func TestServiceUnderOpenRC(t *testing.T) {
 	m.Run(addressed)
 	m.Plug(siteStick(t, vm.Ext4))
 	m.Run(mount + " && " + install)
-	m.Eventually(healthyPatience, healthy)
+	m.Eventually(healthyPatience, healthy, explain)
 	m.Run(database)
 	t.Log(m.Run("rc-service airgap status; ls -l /etc/runlevels/default/airgap"))
 

@@ -39,7 +39,9 @@ fi`
 	mount   = "mkdir -p /media/stick && mount -o ro /dev/disk/by-label/AIRGAP /media/stick"
 	install = "/media/stick/airgap install /media/stick/site.airgap --key /media/stick/site.pub"
 	// explained says what the node says of itself if the install before it has failed.
-	explained = ` || { code=$?; airgap status; airgap kubectl get pods -A -o wide; airgap kubectl get events -A | tail -n 20; exit $code; }`
+	explained = ` || { code=$?; ` + explain + `; exit $code; }`
+	// explain says what somebody would ask for whose node does not become healthy.
+	explain = `date -u; airgap status; airgap kubectl get pods -A -o wide; airgap kubectl get events -A | tail -n 20; tail -n 60 /var/lib/airgap/airgap.log 2>/dev/null || journalctl -u airgap -n 60 --no-pager`
 	// healthy fails until the node is Ready and podinfo answers. It waits within kubectl: each start of that takes seconds of an
 	// emulated processor, and the node has no other.
 	healthy = `set -e
@@ -80,7 +82,7 @@ func fromStickToSite(t *testing.T, image vm.Image, format vm.Format, flags ...st
 	m.CutPower()
 	began = time.Now()
 	m.Boot()
-	m.Eventually(healthyPatience, healthy)
+	m.Eventually(healthyPatience, healthy, explain)
 	t.Logf("the site answers %.0f s after the power was back", time.Since(began).Seconds())
 
 	m.Run("airgap uninstall --yes")
@@ -101,7 +103,7 @@ func installed(t *testing.T) *vm.Machine {
 		m.Plug(siteStick(t, vm.FAT32))
 		m.Run(mount)
 		m.Run(install + explained + " && umount /media/stick")
-		m.Eventually(healthyPatience, healthy)
+		m.Eventually(healthyPatience, healthy, explain)
 		m.Shutdown(shutdownPatience)
 		if err := os.MkdirAll(*saved+".new", 0o755); err != nil {
 			t.Fatal(err)
@@ -113,7 +115,7 @@ func installed(t *testing.T) *vm.Machine {
 	}
 	m := vm.New(t, vm.Hardware{Image: vm.Debian12, Saved: *saved})
 	m.Boot()
-	m.Eventually(healthyPatience, healthy)
+	m.Eventually(healthyPatience, healthy, explain)
 	return m
 }
 
