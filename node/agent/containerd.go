@@ -89,7 +89,7 @@ func (a *agent) runContainerd(ctx context.Context) error {
 	})
 }
 
-// waitForRuntime returns when containerd's CRI answers, after making sure again that
+// waitForRuntime returns when containerd's CRI answers and has nothing of a time to come, after making sure again that
 // no image can be collected as garbage: there is nowhere to pull it from.
 func (a *agent) waitForRuntime(ctx context.Context, client *containerd.Client, runtime chan error) error {
 	cri := runtimeapi.NewRuntimeServiceClient(client.Conn().(grpc.ClientConnInterface))
@@ -102,6 +102,9 @@ func (a *agent) waitForRuntime(ctx context.Context, client *containerd.Client, r
 		if err := pause(ctx, 50*time.Millisecond, runtime); err != nil {
 			return err
 		}
+	}
+	if err := forgetFuture(ctx, cri, time.Now()); err != nil {
+		return err
 	}
 	missing, err := a.pin(ctx, client)
 	for _, name := range missing {
