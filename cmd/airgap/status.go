@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +20,7 @@ var listCertificates func(e *env, p config.Paths, kubeconfig string) ([]installe
 func newStatusCommand(e *env) *cobra.Command {
 	var o installer.StatusOptions
 	var output string
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show on one screen how this machine stands, and what is wrong",
@@ -29,21 +31,27 @@ It works when the API server does not answer and when the node is stopped. Run i
 root: others see less, and are told what. JSON has more detail than the screen; its
 fields are added to, never renamed.
 
-The exit code is 0 if the node is healthy, and 1 if anything is not, or cannot be seen.`,
+The exit code is 0 if the node is healthy, and 1 if anything is not, or cannot be seen.
+With --wait a node that has just been installed or switched on gets the time to become it.`,
 		Example: `  airgap status
+  airgap status --wait 5m
   airgap status --output json | jq -r '.problems[]'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return e.status(cmd.Context(), o, output)
+			return e.status(cmd.Context(), o, wait, output)
 		},
 	}
 	cmd.Flags().StringVarP(&o.DataDir, "data-dir", "d", nodeDataDir(), "`folder` of everything the node keeps")
 	cmd.Flags().StringVar(&o.Kubeconfig, "kubeconfig", "", "the administrator's kubeconfig `file` (default: where the node writes it)")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "until the node is healthy, at most so long")
 	addOutputFlag(cmd, &output, "o")
 	return cmd
 }
 
-func (e *env) status(ctx context.Context, o installer.StatusOptions, output string) error {
+// statusPoll is between two looks at a node that is waited for: a look is work for it.
+const statusPoll = 2 * time.Second
+
+func (e *env) status(ctx context.Context, o installer.StatusOptions, wait time.Duration, output string) error {
 	if err := checkOutput(output); err != nil {
 		return err
 	}
@@ -53,6 +61,14 @@ func (e *env) status(ctx context.Context, o installer.StatusOptions, output stri
 		}
 	}
 	s, err := installer.ReadStatus(ctx, o)
+	for end := time.Now().Add(wait); err == nil && !s.Healthy && time.Now().Add(statusPoll).Before(end); {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(statusPoll):
+		}
+		s, err = installer.ReadStatus(ctx, o)
+	}
 	missing := errors.Is(err, installer.ErrNotInstalled)
 	if err != nil && !missing {
 		return err

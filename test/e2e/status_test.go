@@ -110,10 +110,13 @@ func testStatus(t *testing.T, s *node) {
 			t.Fatal(err)
 		}
 		site.Eventually(t, patience, func() error { return s.hasProblem("add-on broken.yaml: ") })
+		if err := s.Command("status", "--data-dir", s.Paths.DataDir, "--wait", "4s").Run(); err == nil {
+			t.Error("--wait of a node that does not become healthy ends with code 0")
+		}
 		if err := os.Remove(file); err != nil {
 			t.Fatal(err)
 		}
-		site.Eventually(t, patience, s.healthy)
+		s.Airgap("status", "--data-dir", s.Paths.DataDir, "--wait", patience.String())
 	})
 	t.Run("for others than root", func(t *testing.T) { testStatusForOthers(t, s) })
 	t.Run("the API server hangs", func(t *testing.T) {
