@@ -66,7 +66,8 @@ func (i Image) recipe() string {
 		"systemd": `install -D -m 0644 "$guest/room.service" "$1/etc/systemd/system/room.service"
 	mkdir -p "$1/etc/systemd/system/multi-user.target.wants"
 	ln -s ../room.service "$1/etc/systemd/system/multi-user.target.wants/room.service"`,
-		"openrc": `echo 'ro:2345:respawn:/usr/local/sbin/room' >> "$1/etc/inittab"
+		// A login, as init gives no PATH to /usr/local.
+		"openrc": `echo 'ro:2345:respawn:/usr/bin/env HOME=/root /bin/bash -l /usr/local/sbin/room' >> "$1/etc/inittab"
 	echo 'S0:2345:respawn:/sbin/agetty 115200 ttyS0 linux' >> "$1/etc/inittab"`,
 	}[i.Init]
 	return fmt.Sprintf(`set -eu
